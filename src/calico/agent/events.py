@@ -1,0 +1,61 @@
+"""What the feeders put on the agent's queue."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from calico.control.protocol import Request
+from calico.linux.host_links import LinkEvent
+from calico.store.feed import FeedEvent
+
+
+@dataclass(frozen=True, slots=True)
+class LinksLost:
+    """The kernel had to drop events about interfaces: read them again."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableTouched:
+    """Another program changed our table, or may have.
+
+    Attributes:
+        by: Who, in words.
+    """
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request at the control socket.
+
+    Attributes:
+        request: What is asked.
+        answer: Takes the line that answers it.
+    """
+
+    request: Request
+    answer: Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The process was asked to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeederDied:
+    """A thread ended, which none of them may.
+
+    Attributes:
+        name: Which.
+        error: Why.
+    """
+
+    name: str
+    error: BaseException
+
+
+Event = FeedEvent | LinkEvent | LinksLost | TableTouched | Asked | Stop | FeederDied
+
+Queue = SimpleQueue[Event]

@@ -1,0 +1,76 @@
+"""The threads that put what happens on the agent's queue.
+
+Each reads one source and nothing else. One that ends for whatever reason says
+so on the queue, and the loop ends the process.
+"""
+
+from collections.abc import Callable
+from threading import Thread
+
+from calico.agent.events import Asked, FeederDied, LinksLost, Queue, TableTouched
+from calico.control.protocol import Request
+from calico.linux.host_links import LinkEvents
+from calico.linux.nft_events import Committed, Lost, NftEvents
+from calico.store.feed import PolicyFeed
+
+_PATIENCE_S = 3600.0
+
+
+class FeederReturned(Exception):  # noqa: N818 -- says what happened
+    """A feeder came to an end without an error."""
+
+
+def start_feeder(name: str, queue: Queue, feed: Callable[[], None]) -> Thread:
+    """Run a feeder in a thread of its own."""
+
+    def run() -> None:
+        try:
+            feed()
+        except BaseException as error:  # noqa: BLE001 -- the loop raises it again
+            queue.put(FeederDied(name, error))
+        else:
+            queue.put(FeederDied(name, FeederReturned(name)))
+
+    thread = Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def feed_policy(feed: PolicyFeed, queue: Queue) -> None:
+    """Put what the datastore holds, and its changes, on the queue."""
+    for event in feed.events():
+        queue.put(event)
+
+
+def feed_links(links: LinkEvents, queue: Queue) -> None:
+    """Put what happens to interfaces on the queue."""
+    while True:
+        events = links.read()
+        if events is None:
+            queue.put(LinksLost())
+            continue
+        for event in events:
+            queue.put(event)
+
+
+def feed_tables(tables: NftEvents, queue: Queue) -> None:
+    """Put what others do to our table on the queue."""
+    while True:
+        for event in tables.read(_PATIENCE_S):
+            match event:
+                case Lost():
+                    queue.put(TableTouched("somebody, in too many commits to follow"))
+                case Committed(is_ours=True):
+                    by = f"{event.process_name} (process {event.process_id})"
+                    queue.put(TableTouched(by))
+                case Committed():
+                    pass
+
+
+def queue_request(queue: Queue) -> Callable[[Request, Callable[[bytes], None]], None]:
+    """Make what the control server calls with each request."""
+
+    def put(request: Request, answer: Callable[[bytes], None]) -> None:
+        queue.put(Asked(request, answer))
+
+    return put

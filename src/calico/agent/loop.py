@@ -1,0 +1,296 @@
+"""The agent's loop: take what has happened, compile, commit, report.
+
+Until the feed of the datastore is complete and says that it is ready, the
+kernel keeps what it has: the catch-all drop, or what an agent before us left.
+The first commit then is the difference between what the table holds and what
+it should hold; every later one is what a turn of the compiler says.
+
+Not here: the threads that feed the queue (`feeders`), how a change gets into
+the kernel (`dataplane`), what is told to whom (`reporting`).
+"""
+
+import gc
+import time
+from collections.abc import Mapping
+from queue import Empty
+from typing import assert_never
+
+from calico.agent.cutter import FlowCutter
+from calico.agent.dataplane import Dataplane
+from calico.agent.events import (
+    Asked,
+    Event,
+    FeederDied,
+    LinksLost,
+    Queue,
+    Stop,
+    TableTouched,
+)
+from calico.agent.journal import Journal
+from calico.agent.reporting import Reporting
+from calico.agent.suspects import (
+    Suspects,
+    addresses_of,
+    find_suspects,
+    is_coming_back,
+    members_at_risk,
+)
+from calico.agent.uses import Uses
+from calico.compiler.incremental import HostCompiler
+from calico.ir.delta import Delta
+from calico.linux.host_links import LinkEvent
+from calico.linux.workloads import Workloads
+from calico.model.names import NO_REVISION, HostName
+from calico.model.snapshot import (
+    ReadyKey,
+    Resource,
+    ResourceKey,
+    SettingKey,
+    Undecodable,
+)
+from calico.store.feed import Changes, Everything, StoreAnswers, StoreSilent
+
+CUT_WITHIN_S = 0.15
+_MAX_TOGETHER = 10_000
+_LOG_LEVEL = "LogSeverityScreen"
+
+
+class Agent:
+    """One host's agent; everything in here belongs to one thread.
+
+    Args:
+        host: Which host this is.
+        dataplane: Our table in the kernel.
+        workloads: The interfaces of local endpoints.
+        cutter: Ends established flows.
+        reporting: Answers and reports.
+    """
+
+    def __init__(
+        self,
+        host: HostName,
+        dataplane: Dataplane,
+        workloads: Workloads,
+        cutter: FlowCutter,
+        reporting: Reporting,
+    ) -> None:
+        self._host = host
+        self._dataplane = dataplane
+        self._workloads = workloads
+        self._cutter = cutter
+        self._reporting = reporting
+        self._journal: Journal = reporting.journal
+        self._compiler = HostCompiler(host)
+        self._log_levels: dict[HostName | None, str] = {}
+        self._uses = Uses()
+        self._seen = NO_REVISION
+        self._is_complete = False
+        self._is_ready = False
+        self._is_enforcing = False
+        self._is_changed = False
+        self._is_cutting = True
+        self._suspects = Suspects()
+        self._cut_due: float | None = None
+
+    def run(self, events: Queue) -> None:
+        """Work until asked to stop.
+
+        Raises:
+            KernelRejected: The kernel refuses even what should be harmless.
+            FeederEnded: A thread that feeds us has ended.
+        """
+        while True:
+            if not self._take_waiting(events):
+                return
+            self._turn()
+            if self._suspects and (events.empty() or self._is_cut_due()):
+                self._cut()
+            self._reporting.settle(time.monotonic())
+
+    def _take_waiting(self, events: Queue) -> bool:
+        try:
+            event = events.get(timeout=self._patience())
+        except Empty:
+            return True
+        for _ in range(_MAX_TOGETHER):
+            if isinstance(event, Stop):
+                return False
+            self._take(event)
+            try:
+                event = events.get_nowait()
+            except Empty:
+                return True
+        self._take(event)
+        return not isinstance(event, Stop)
+
+    def _patience(self) -> float | None:
+        times = (self._cut_due, self._reporting.next_due())
+        due = min((each for each in times if each is not None), default=None)
+        return None if due is None else max(0.0, due - time.monotonic())
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case LinkEvent() | LinksLost():
+                if self._is_enforcing:
+                    self._take_link(event)
+            case TableTouched():
+                self._repair(event.by)
+            case Asked():
+                self._reporting.take(event)
+            case FeederDied():
+                raise FeederEnded(event.name) from event.error
+            case Stop():
+                pass
+            case _:
+                self._take_from_store(event)
+
+    def _take_link(self, event: LinkEvent | LinksLost) -> None:
+        if isinstance(event, LinkEvent):
+            self._workloads.note_link(event)
+        else:
+            self._workloads.resync_links()
+
+    def _take_from_store(
+        self, event: Everything | Changes | StoreSilent | StoreAnswers
+    ) -> None:
+        match event:
+            case Everything():
+                if self._is_complete:
+                    present = {key for key, _ in event.items}
+                    for key in set(self._compiler.keys()) - present:
+                        self._set(key, None, event)
+                self._take_items(event)
+                self._is_complete = True
+                self._reporting.store_answers()
+            case Changes():
+                self._take_items(event)
+            case StoreSilent():
+                self._reporting.store_is_silent(event.reason)
+            case StoreAnswers():
+                self._reporting.store_answers()
+            case _:
+                assert_never(event)
+
+    def _take_items(self, event: Everything | Changes) -> None:
+        for key, value in event.items:
+            self._set(key, value, event)
+        self._seen = event.revision
+        self._is_changed = True
+
+    def _set(
+        self, key: ResourceKey, value: Resource | None, event: Everything | Changes
+    ) -> None:
+        if isinstance(key, ReadyKey):
+            self._is_ready = value is True
+            problem = value.reason if isinstance(value, Undecodable) else None
+            self._reporting.note_problem("/calico/v1/Ready", problem)
+        elif isinstance(key, SettingKey) and key.name == _LOG_LEVEL:
+            self._set_log_level(key, value)
+        self._compiler.set_resource(key, value, event.revision)
+
+    def _set_log_level(self, key: SettingKey, value: Resource | None) -> None:
+        if isinstance(value, str):
+            self._log_levels[key.host] = value
+        else:
+            self._log_levels.pop(key.host, None)
+        levels = self._log_levels
+        self._journal.set_level(levels.get(self._host, levels.get(None)))
+
+    def _turn(self) -> None:
+        self._reporting.note_ready(is_ready=self._is_ready)
+        if not (self._is_complete and self._is_ready and self._is_changed):
+            return
+        self._is_changed = False
+        delta = self._compiler.turn()
+        problems = delta.problems
+        if not self._is_enforcing:
+            problems = self._commit_first()
+        elif not delta.is_empty():
+            problems = self._commit_change(delta)
+        self._note_commit(problems)
+
+    def _note_commit(self, problems: Mapping[str, str]) -> None:
+        n_endpoints = len(self._uses.endpoints())
+        self._reporting.note_commit(self._seen, problems, n_endpoints)
+
+    def _commit_first(self) -> Mapping[str, str]:
+        is_fresh = self._dataplane.is_fresh()
+        n_steps = self._dataplane.repair_or_refuse(self._compiler)
+        self._is_enforcing = True
+        state = self._compiler.state()
+        self._uses = Uses.of(state)
+        self._is_cutting = state.settings.cut_established
+        gone = self._workloads.resync(state)
+        self._journal.info(
+            "start",
+            f"policy revision {self._seen} is in force for {len(state.endpoints)} "
+            f"endpoints; it took {n_steps} steps",
+        )
+        _leave_the_past_alone()
+        if not is_fresh:
+            # Policy may have changed while nobody was here to cut flows.
+            every = {a for e in state.endpoints.values() for a in addresses_of(e)}
+            lost = frozenset(address.packed for address in gone) - every
+            self._suspect(Suspects(frozenset(every) if n_steps else frozenset(), lost))
+        return state.problems
+
+    def _commit_change(self, delta: Delta) -> Mapping[str, str]:
+        problems = delta.problems
+        if is_coming_back(delta, self._suspects.gone):
+            # Its old flows go now: later it would be the new ones, between a
+            # request and the reply.
+            self._cut()
+        is_taken = self._dataplane.apply(delta, self._uses, self._compiler)
+        suspects = members_at_risk(delta, self._uses)
+        if is_taken:
+            self._uses.apply(delta)
+        else:
+            state = self._compiler.state()
+            self._uses = Uses.of(state)
+            problems = state.problems
+        self._workloads.apply(delta)
+        if delta.settings is not None and delta.settings.after is not None:
+            self._is_cutting = delta.settings.after.cut_established
+        self._suspect(suspects | find_suspects(delta, self._uses))
+        return problems
+
+    def _repair(self, by: str) -> None:
+        if not self._is_enforcing:
+            if self._dataplane.is_fresh():
+                self._dataplane.put_guard()
+            return
+        n_steps = self._dataplane.repair_or_refuse(self._compiler)
+        if n_steps:
+            self._reporting.note_drift(by, n_steps)
+
+    def _suspect(self, suspects: Suspects) -> None:
+        if not self._is_cutting:
+            # The flows of addresses that are gone go all the same.
+            suspects = Suspects(gone=suspects.gone)
+        if not suspects:
+            return
+        self._suspects |= suspects
+        if self._cut_due is None:
+            self._cut_due = time.monotonic() + CUT_WITHIN_S
+
+    def _is_cut_due(self) -> bool:
+        return self._cut_due is not None and time.monotonic() >= self._cut_due
+
+    def _cut(self) -> None:
+        suspects, self._suspects, self._cut_due = self._suspects, Suspects(), None
+        state = self._compiler.state()
+        self._reporting.note_cuts(self._cutter.cut(state, suspects))
+
+
+def _leave_the_past_alone() -> None:
+    """Spare what is there now from the search for garbage, and begin it.
+
+    It is values that live long and form no circles. With a hundred thousand
+    of them one search takes a third of a second, and a change would wait.
+    """
+    gc.freeze()
+    gc.enable()
+
+
+class FeederEnded(Exception):  # noqa: N818 -- says what happened
+    """A thread that may not end has ended; the process cannot go on."""

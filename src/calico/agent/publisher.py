@@ -1,0 +1,128 @@
+"""Write the host's status to the datastore: on change, and from time to time.
+
+Runs in a thread of its own, for a datastore may take seconds to answer and
+policy does not wait for it. Only the newest status counts.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Condition
+
+from calico.model.errors import CalicoError, OutcomeUnknown, Unavailable
+from calico.model.names import HostName, Revision
+from calico.store.api import Store
+from calico.store.feed import pause_after
+from calico.store.host_status import HostStatus, HostStatusWriter
+
+SHORTEST_S = 0.2
+LONGEST_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is told to the cluster.
+
+    Attributes:
+        revision: The policy revision in force.
+        problems: Reason by object of what could not be used.
+    """
+
+    revision: Revision
+    problems: Mapping[str, str]
+
+
+class Publisher:
+    """Keep a host's status in the datastore.
+
+    Args:
+        open_store: Opens the datastore; may be called again after a failure.
+        host: Whose status it is.
+        complain: Called when it cannot be written, with the reason.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        host: HostName,
+        complain: Callable[[str], None],
+    ) -> None:
+        self._open_store = open_store
+        self._host = host
+        self._complain = complain
+        self._changed = Condition()
+        self._report: Report | None = None
+        self._is_ending = False
+        self._started = time.monotonic()
+        self._n_written = 0
+
+    def publish(self, report: Report) -> None:
+        """Hand over what is to be told; called by the loop, never waits."""
+        with self._changed:
+            if report != self._report:
+                self._report = report
+                self._changed.notify()
+
+    def end(self) -> None:
+        """Withdraw the status and return from `run`."""
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Write until `end` is called; for a thread of its own."""
+        n_failures = 0
+        while not self._is_ending:
+            try:
+                self._write_reports()
+            except (Unavailable, OutcomeUnknown) as error:
+                n_failures = self._n_failures_after(n_failures)
+                self._complain(str(error))
+                self._wait(pause_after(n_failures))
+
+    def _n_failures_after(self, n_failures: int) -> int:
+        had_success, self._n_written = self._n_written > 0, 0
+        return 1 if had_success else n_failures + 1
+
+    def _write_reports(self) -> None:
+        store = self._open_store()
+        try:
+            writer = HostStatusWriter(store, self._host)
+            written: Report | None = None
+            while not self._is_ending:
+                report = self._next(written)
+                if report is not None:
+                    writer.write(self._status(report))
+                    self._n_written += 1
+                    written = report
+                    self._wait(SHORTEST_S)
+            self._withdraw(writer)
+        finally:
+            store.close()
+
+    def _withdraw(self, writer: HostStatusWriter) -> None:
+        try:
+            writer.withdraw()
+        except CalicoError as error:
+            self._complain(f"{error}; the status goes when its time is over")
+
+    def _next(self, written: Report | None) -> Report | None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._is_ending or self._report != written, LONGEST_S
+            )
+            return None if self._is_ending else self._report
+
+    def _wait(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_ending, seconds)
+
+    def _status(self, report: Report) -> HostStatus:
+        return HostStatus(
+            time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            uptime_s=int(time.monotonic() - self._started),
+            is_first_update=self._n_written == 0,
+            revision=report.revision,
+            problems=report.problems,
+        )

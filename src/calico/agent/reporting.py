@@ -1,0 +1,212 @@
+"""What the agent tells: answers at its socket, the status of the host, its log."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from calico.agent.events import Asked
+from calico.agent.journal import Journal
+from calico.agent.publisher import Publisher, Report
+from calico.control.protocol import (
+    AgentStatus,
+    Counter,
+    Cut,
+    Method,
+    encode_counters,
+    encode_error,
+    encode_map,
+    encode_reached,
+    encode_status,
+)
+from calico.model.errors import CalicoError
+from calico.model.names import NO_REVISION, HostName, Revision
+
+MAX_CUTS = 50
+MAX_WAITING_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What is asked for when somebody wants to know.
+
+    Attributes:
+        counters: Reads the counters of our table.
+        missing: Lists interfaces that do not exist.
+        interface_problems: Says what the kernel refused about interfaces.
+        table_is_owned: Other programs cannot touch our table.
+    """
+
+    counters: Callable[[], tuple[Counter, ...]]
+    missing: Callable[[], list[str]]
+    interface_problems: Callable[[], Mapping[str, str]]
+    table_is_owned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    asked: Asked
+    deadline: float
+
+
+class Reporting:
+    """Keep what can be told, and tell it.
+
+    Args:
+        host: This host.
+        journal: Where lines go.
+        publisher: Writes the host's status.
+        sources: Where the rest is read when asked for.
+    """
+
+    def __init__(
+        self, host: HostName, journal: Journal, publisher: Publisher, sources: Sources
+    ) -> None:
+        self.journal = journal
+        self._host = host
+        self._publisher = publisher
+        self._sources = sources
+        self._started = time.monotonic()
+        self._in_force = NO_REVISION
+        self._is_ready = False
+        self._is_enforcing = False
+        self._degraded = ""
+        self._compiled: Mapping[str, str] = {}
+        self._own: dict[str, str] = {}
+        self._limits: dict[str, str] = {}
+        self._n_endpoints = 0
+        self._n_drifts = 0
+        self._last_drift = ""
+        self._n_cuts = 0
+        self._cuts: deque[Cut] = deque(maxlen=MAX_CUTS)
+        self._waiters: list[_Waiter] = []
+
+    def take(self, asked: Asked) -> None:
+        """Answer a request now, or remember who waits."""
+        request = asked.request
+        match request.method:
+            case Method.STATUS:
+                asked.answer(encode_status(self.status()))
+            case Method.PROBLEMS:
+                asked.answer(encode_map(self.problems()))
+            case Method.COUNTERS:
+                asked.answer(self._counters())
+            case Method.WAIT:
+                wait_s = min(max(request.timeout_s, 0.0), MAX_WAITING_S)
+                self._waiters.append(_Waiter(asked, time.monotonic() + wait_s))
+
+    def settle(self, now: float) -> None:
+        """Answer those whose revision is in force or whose time is over."""
+        still: list[_Waiter] = []
+        for waiter in self._waiters:
+            wanted = waiter.asked.request.revision
+            is_reached = self._is_enforcing and self._in_force >= wanted
+            if is_reached or waiter.deadline <= now:
+                answer = encode_reached(self._in_force, is_reached=is_reached)
+                waiter.asked.answer(answer)
+            else:
+                still.append(waiter)
+        self._waiters = still
+
+    def next_due(self) -> float | None:
+        """Return when `settle` has something to do even if nothing happens."""
+        return min((each.deadline for each in self._waiters), default=None)
+
+    def problems(self) -> Mapping[str, str]:
+        """Return the reason of everything that cannot be used, by object."""
+        interfaces = self._sources.interface_problems()
+        return {
+            **self._compiled,
+            **{f"interface {name}": text for name, text in interfaces.items()},
+            **self._own,
+        }
+
+    def status(self) -> AgentStatus:
+        """Return how this agent is."""
+        return AgentStatus(
+            host=self._host,
+            pid=os.getpid(),
+            uptime_s=int(time.monotonic() - self._started),
+            revision=self._in_force,
+            is_ready=self._is_ready,
+            is_enforcing=self._is_enforcing,
+            degraded=self._degraded,
+            problems=self.problems(),
+            limits=self._limits,
+            n_endpoints=self._n_endpoints,
+            missing_interfaces=tuple(self._sources.missing()),
+            table_is_owned=self._sources.table_is_owned,
+            n_drifts=self._n_drifts,
+            last_drift=self._last_drift,
+            n_cuts=self._n_cuts,
+            cuts=tuple(self._cuts),
+        )
+
+    def note_commit(
+        self, revision: Revision, problems: Mapping[str, str], n_endpoints: int
+    ) -> None:
+        """Take down that a revision is in force."""
+        for where in problems.keys() - self._compiled.keys():
+            self.journal.warning(where, f"{where}: {problems[where]}")
+        self._in_force = revision
+        self._is_enforcing = True
+        self._compiled = problems
+        self._n_endpoints = n_endpoints
+        self._publish()
+
+    def note_ready(self, *, is_ready: bool) -> None:
+        """Take down whether updates are applied."""
+        if is_ready != self._is_ready:
+            self._is_ready = is_ready
+            self.journal.info("Ready", f"Ready is {str(is_ready).lower()}")
+
+    def note_problem(self, where: str, reason: str | None) -> None:
+        """Take down something of ours that cannot be used, or that it can be."""
+        if reason is None:
+            self._own.pop(where, None)
+        else:
+            self._own[where] = reason
+            self.journal.warning(where, f"{where}: {reason}")
+
+    def note_limits(self, limits: Mapping[str, str]) -> None:
+        """Take down what the kernel refuses us."""
+        for name, reason in limits.items():
+            self._limits[name] = reason
+            self.journal.warning(name, f"{name}: {reason}")
+
+    def note_drift(self, by: str, n_steps: int) -> None:
+        """Take down that our table was changed by somebody and repaired."""
+        self._n_drifts += 1
+        self._last_drift = f"{n_steps} differences, changed by {by}"
+        self.journal.warning(
+            "drift",
+            f"our nftables table was changed by {by}: {n_steps} steps repair it",
+        )
+
+    def note_cuts(self, cuts: Sequence[Cut]) -> None:
+        """Take down which flows were cut."""
+        self._n_cuts += len(cuts)
+        self._cuts.extend(cuts)
+        for cut in cuts:
+            self.journal.info("cut", f"cut {cut.flow}: {cut.rule}")
+
+    def store_is_silent(self, reason: str) -> None:
+        """Take down that the datastore does not answer."""
+        self._degraded = f"datastore: {reason}"
+        self.journal.error("datastore", f"{reason}; policy stays as it is")
+
+    def store_answers(self) -> None:
+        """Take down that the datastore answers."""
+        if self._degraded:
+            self._degraded = ""
+            self.journal.info("datastore", "the datastore answers again")
+
+    def _publish(self) -> None:
+        self._publisher.publish(Report(self._in_force, self.problems()))
+
+    def _counters(self) -> bytes:
+        try:
+            return encode_counters(self._sources.counters())
+        except CalicoError as error:
+            return encode_error(str(error))

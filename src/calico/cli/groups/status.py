@@ -1,0 +1,33 @@
+"""The grammar of `calicoctl status`."""
+
+from calico.cli.grammar import Example, Form, Group
+
+GROUP = Group(
+    name="status",
+    about=(
+        "How this host is: whether its agent runs, which policy revision is in force,"
+        " what could not be used, what the kernel refuses, and which chains of other"
+        " programs can drop what policy allows."
+    ),
+    forms=(
+        Form(
+            "status [--runtime=<RUNTIME>] [--backend=<BACKEND>]",
+            "status.show",
+            '{"host", "pid", "uptime_s", "revision", "is_ready", "is_enforcing",'
+            ' "degraded", "problems", "limits", "n_endpoints", "missing_interfaces",'
+            ' "table_is_owned", "n_drifts", "last_drift", "n_cuts", "cuts",'
+            ' "unused_keys", "other_chains"}; other_chains is a list of {"family",'
+            ' "table", "chain", "hook", "reasons", "let_pass"}, or null when it cannot'
+            " be read",
+        ),
+    ),
+    options={
+        "--runtime=<RUNTIME>": "docker or none; there is no difference.",
+        "--backend=<BACKEND>": "none; there is no other yet.",
+    },
+    examples=(
+        Example("status", "see whether this host enforces policy"),
+        Example("status -o json", "the same for a program"),
+    ),
+    parts={},
+)

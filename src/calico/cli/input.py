@@ -1,0 +1,52 @@
+"""Reading what `-f` names: a file, a directory or standard input."""
+
+import sys
+from pathlib import Path
+
+from calico.cli import output
+from calico.cli.refusal import Refused
+from calico.codec.json_text import MAX_OBJECT_BYTES
+
+STANDARD_INPUT = "-"
+
+
+def read_input(name: str) -> tuple[str, bytes]:
+    """Read one document.
+
+    Args:
+        name: A file; `-` for standard input; or a directory with exactly one
+            `.json` file.
+
+    Returns:
+        What to call it in an error, and at least the first byte more than an
+        object may have if it is too large.
+
+    Raises:
+        Refused: It cannot be read.
+    """
+    if name == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise Refused("standard input is closed; name a file with -f")
+        if sys.stdin.isatty():
+            output.complain("Reading from the terminal; Ctrl-D ends the input.")
+        return "standard input", sys.stdin.buffer.read(MAX_OBJECT_BYTES + 1)
+    path = Path(name)
+    try:
+        if path.is_dir():
+            path = _only_document(path)
+        with path.open("rb") as file:
+            return str(path), file.read(MAX_OBJECT_BYTES + 1)
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}; nothing was changed") from None
+    except ValueError as error:
+        raise Refused(f"{name!r}: {error}; nothing was changed") from None
+
+
+def _only_document(directory: Path) -> Path:
+    found = sorted(directory.glob("*.json"))
+    if len(found) != 1:
+        raise Refused(
+            f"{directory}: found {len(found)} .json files, expected exactly one;"
+            " nothing was changed"
+        )
+    return found[0]

@@ -1,0 +1,1 @@
+"""Addresses out of blocks: who gets which, and how it comes back."""

@@ -1,0 +1,173 @@
+"""The tutorial, typed in a lab of its own and checked with real packets.
+
+`python -m calico.lab.demo` is what `make demo` runs. The lab belongs to this
+process alone and ends with it, however that happens. Exit code 0 means that
+every command printed what the tutorial prints and every probe went as the
+tutorial promises.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from calico.lab import entry
+from calico.lab.errors import LabError
+from calico.lab.lifecycle import temporary_lab
+from calico.lab.matrix import draw_matrix, probe_matrix
+from calico.lab.register import Lab
+from calico.lab.session import environment_at
+from calico.lab.style import Style
+from calico.lab.tutorial import STEPS, Command, Step
+from calico.model.errors import CalicoError
+
+_INTERRUPTED = 130
+_SIGNALLED = 128
+_WAIT = "./calicoctl wait"
+
+
+@dataclass(slots=True)
+class _Report:
+    """What has been found so far, and where it is shown."""
+
+    style: Style
+    n_commands: int = 0
+    n_probes: int = 0
+    differences: list[str] = field(default_factory=list[str])
+
+    def say(self, text: str = "") -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+def main() -> int:
+    """Run the tutorial."""
+    report = _Report(Style.of(sys.stdout, os.environ))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    started = time.monotonic()
+    try:
+        _run(report)
+    except KeyboardInterrupt:
+        sys.stderr.write("\ndemo: interrupted; the lab is gone\n")
+        return _INTERRUPTED
+    except CalicoError as error:
+        sys.stdout.flush()
+        sys.stderr.write(f"demo: {error}\n")
+        return 1
+    return _conclude(report, time.monotonic() - started)
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(_SIGNALLED + number)
+
+
+def _run(report: _Report) -> None:
+    report.say("Starting a lab: one host, an outside, nothing else of this machine.")
+    with (
+        tempfile.TemporaryDirectory(prefix="calico-demo-") as directory,
+        temporary_lab(f"demo-{os.getpid()}", 1) as temporary,
+    ):
+        Path(directory, "calicoctl").symlink_to(_find_calicoctl())
+        # Commands run in the current directory, as the tutorial's do.
+        os.chdir(directory)
+        try:
+            for number, step in enumerate(STEPS, 1):
+                _do_step(temporary.lab, number, step, report)
+        finally:
+            os.chdir("/")
+
+
+def _find_calicoctl() -> Path:
+    """Find the command that belongs to this code: a checkout's, or installed."""
+    checkout = Path(__file__).resolve().parents[3] / "calicoctl"
+    installed = Path(sys.executable).parent / "calicoctl"
+    for path in (checkout, installed):
+        if path.is_file() and os.access(path, os.X_OK):
+            return path
+    raise LabError("calicoctl", f"is neither {checkout} nor {installed}")
+
+
+def _do_step(lab: Lab, number: int, step: Step, report: _Report) -> None:
+    report.say()
+    report.say(report.style.paint(f"{number}. {step.title}", "bold"))
+    for name, text in step.files.items():
+        Path(name).write_text(text, "utf-8")
+        report.say(f"   the file {name}:")
+        for line in text.splitlines():
+            report.say(report.style.paint(f"     {line}", "dim"))
+    for command in step.commands:
+        _do_command(lab, number, command, report)
+    if step.meaning:
+        _probe_step(lab, number, step, report)
+
+
+def _do_command(lab: Lab, number: int, command: Command, report: _Report) -> None:
+    report.say(report.style.paint(f"$ {command.line}", "bold"))
+    report.n_commands += 1
+    output = _type(lab, command.line)
+    for line in (*output.stdout.splitlines(), *output.stderr.splitlines()):
+        report.say(line)
+    if output.code:
+        raise LabError(f"step {number}", f"the command failed (exit {output.code})")
+    if command.output is not None and not _is_same(output.stdout, command.output):
+        report.differences.append(
+            f"step {number}: `{command.line}` does not print what the tutorial prints"
+        )
+
+
+def _type(lab: Lab, line: str) -> entry.Output:
+    host = lab.hosts[0].name
+    return entry.start(
+        lab, host, ["/bin/sh", "-c", line], environment_at(lab, host)
+    ).wait()
+
+
+def _is_same(found: str, expected: str) -> bool:
+    def lines(text: str) -> Sequence[str]:
+        return [line.rstrip() for line in text.splitlines()]
+
+    return lines(found) == lines(expected)
+
+
+def _probe_step(lab: Lab, number: int, step: Step, report: _Report) -> None:
+    waited = _type(lab, _WAIT)
+    if waited.code:
+        said = (waited.stderr or waited.stdout).strip()
+        raise LabError(f"step {number}", f"the policy is not in force: {said}")
+    report.say()
+    report.say(f"  {step.meaning}")
+    matrix = probe_matrix(lab, step.promise)
+    for line in draw_matrix(matrix, report.style):
+        report.say(line)
+    report.n_probes += len(matrix.cells) + len(matrix.controls)
+    report.differences += [f"step {number}: {each}" for each in matrix.differences]
+
+
+def _conclude(report: _Report, seconds: float) -> int:
+    report.say()
+    report.say(report.style.paint("Summary", "bold"))
+    report.say(
+        f"  {len(STEPS)} steps, {report.n_commands} commands,"
+        f" {report.n_probes} probes with real packets, {seconds:.0f} s"
+    )
+    if not report.differences:
+        text = "everything went as the tutorial promises"
+        report.say(f"  {report.style.paint(text, 'yes')}")
+        return 0
+    n = len(report.differences)
+    text = f"{n} {'difference' if n == 1 else 'differences'} from the tutorial:"
+    report.say(f"  {report.style.paint(text, 'alarm')}")
+    for each in report.differences:
+        report.say(f"    {each}")
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""What we do in the kernel: links, routes, namespaces, nf_tables."""

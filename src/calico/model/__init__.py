@@ -1,0 +1,1 @@
+"""What users say, as immutable values, and the errors about it."""

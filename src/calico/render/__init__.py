@@ -1,0 +1,1 @@
+"""Print the intermediate representation as nftables objects; decide nothing."""

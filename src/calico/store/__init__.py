@@ -1,0 +1,1 @@
+"""The datastore: keys and values, revisions, watches; SQLite or memory."""

@@ -1,0 +1,54 @@
+"""Which datastore this machine uses."""
+
+from calico.model.errors import Unavailable
+from calico.settings import Settings
+from calico.store.api import Store
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the datastore that the settings name.
+
+    Raises:
+        Unavailable: It cannot be reached, or refuses us. If etcd is asked for,
+            another datastore is never used instead.
+    """
+    _refuse_etcd(settings)
+    from calico.store.sqlite import SqliteStore  # noqa: PLC0415 -- one backend is loaded
+
+    return SqliteStore.open(settings.data_dir)
+
+
+def open_existing_store(settings: Settings) -> Store:
+    """Open the datastore that the settings name, and never make one.
+
+    For whoever only follows it: an empty datastore in place of one that is lost
+    would look as if all were well.
+
+    Raises:
+        Unavailable: As for `open_store`, or there is none.
+    """
+    _refuse_etcd(settings)
+    from calico.store.sqlite_files import StoreFiles  # noqa: PLC0415 -- as above
+    from calico.store.sqlite_schema import must_create  # noqa: PLC0415 -- as above
+
+    files = StoreFiles(settings.data_dir)
+    if must_create(files):
+        raise Unavailable(
+            str(files.database),
+            "does not exist",
+            (
+                f"put a backup of {files.directory} in its place",
+                "run `calicoctl node` to begin with an empty one",
+            ),
+        )
+    return open_store(settings)
+
+
+def _refuse_etcd(settings: Settings) -> None:
+    if settings.etcd is not None:
+        variable = settings.etcd.variable
+        raise Unavailable(
+            ", ".join(settings.etcd.endpoints),
+            f"{variable} asks for etcd, and this build has no etcd client yet",
+            (f"unset {variable} to use the store in {settings.data_dir}",),
+        )

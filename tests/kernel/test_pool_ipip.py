@@ -1,0 +1,49 @@
+"""`pool add --ipip` where the kernel says that it has IPIP, and where not."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from command_lines import environment
+
+pytestmark = pytest.mark.kernel
+
+CALICOCTL = Path(__file__).resolve().parents[2] / "calicoctl"
+
+# What the kernel shows of itself is replaced in a mount namespace of our own.
+SHOW = """
+set -e
+mount -t tmpfs tmpfs /sys
+if [ -d /lib/modules ]; then mount -t tmpfs tmpfs /lib/modules; fi
+mkdir -p "/sys/module/$1"
+shift
+exec "$@"
+"""
+
+
+def run(module: str, data_dir: Path, *words: str) -> tuple[int, str, str]:
+    """Run a command where the kernel shows one module, and return its end."""
+    done = subprocess.run(
+        ("unshare", "--mount", "sh", "-c", SHOW, "sh", module, str(CALICOCTL), *words),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(data_dir),
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_ipip_pool_switches_ipip_on_where_the_kernel_has_it(tmp_path: Path) -> None:
+    add = ("pool", "add", "10.0.0.0/16", "--ipip")
+    assert run("ipip", tmp_path, *add) == (0, "", "")
+    code, shown, _ = run("ipip", tmp_path, "pool", "show")
+    assert (code, "| 10.0.0.0/16 |   ipip  |" in shown) == (0, True)
+    setting = ("config", "felix", "IpInIpEnabled", "--force")
+    assert run("ipip", tmp_path, *setting)[:2] == (0, "true\n")
+
+
+def test_ipip_pool_is_refused_where_the_kernel_has_none(tmp_path: Path) -> None:
+    code, _, error = run("vxlan", tmp_path, "pool", "add", "10.0.0.0/16", "--ipip")
+    assert code == 1
+    assert "this kernel has no IPIP device" in error
+    assert run("vxlan", tmp_path, "pool", "show", "-o", "name")[:2] == (0, "")

@@ -1,0 +1,29 @@
+"""The evaluator is total, names what decided, and agrees with the oracle."""
+
+from hypothesis import event, given
+from hypothesis import strategies as st
+from oracle import oracle
+from strategies import HOST, packets, snapshots
+
+from calico.compiler.host import compile_host
+from calico.model.rule import Action
+from calico.model.snapshot import Snapshot
+from calico.verdict.evaluate import evaluate
+
+MAX_PACKETS = 40
+
+
+@given(snapshots(), st.data())
+def test_evaluator_agrees_with_oracle_and_names_what_decided(
+    snapshot: Snapshot, data: st.DataObject
+) -> None:
+    state = compile_host(snapshot, HOST)
+    for packet in data.draw(st.lists(packets(snapshot), max_size=MAX_PACKETS)):
+        trace = evaluate(state, packet)
+        event(f"{type(trace.origin).__name__} {trace.allowed}")
+        assert trace.allowed == oracle(snapshot, HOST, packet)
+        last = trace.steps[-1]
+        assert last.outcome is (Action.ALLOW if trace.allowed else Action.DENY)
+        assert last.origin == trace.origin
+        assert all(step.outcome is not Action.DENY for step in trace.steps[:-1])
+        assert trace.origin.text

@@ -1,0 +1,105 @@
+"""The commands of the README and of the guides, run as they are written."""
+
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab_user import CALICOCTL, ROOT, LabUser, lab_user
+
+pytestmark = pytest.mark.system
+
+# Directories of the machine are empty ones of the namespace: commands are run
+# as written, without settings.
+_OWN_MACHINE = (
+    "unshare --net --mount --pid --fork --kill-child --mount-proc sh -euc"
+    " 'for each in /run /var/lib /var/log; do mount -t tmpfs tmpfs $each; done;"
+    ' ip link set lo up; . "$0"\''
+)
+
+
+@pytest.fixture
+def root() -> Iterator[LabUser]:
+    with lab_user(0) as someone:
+        yield someone
+
+
+def commands(path: str, begin: str = "", end: str = "\0") -> list[str]:
+    """List the commands in the fenced blocks of a part of a document."""
+    part = (
+        (ROOT / path).read_text("utf-8").partition(begin or "\n")[2].partition(end)[0]
+    )
+    blocks = part.split("```\n")[1::2]
+    return [
+        line
+        for block in blocks
+        for line in block.splitlines()
+        if line.startswith(("./calicoctl", "ip netns", "echo"))
+    ]
+
+
+def run_on_own_machine(lines: list[str], directory: Path) -> list[int]:
+    """Run commands on a machine without interfaces; return the exit codes."""
+    script, codes = directory / "script", directory / "codes"
+    text = [f"cd {shlex.quote(str(ROOT))}"]
+    text += [f"code=0; {line} || code=$?; echo $code >>{codes}" for line in lines]
+    script.write_text("\n".join([*text, "nft list tables >&2", ""]), "utf-8")
+    ended = subprocess.run(
+        ["sh", "-c", f"{_OWN_MACHINE} {shlex.quote(str(script))}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "inet calico" not in ended.stderr
+    return [int(each) for each in codes.read_text("ascii").split()]
+
+
+def refused(lines: list[str], codes: list[int]) -> list[str]:
+    return [line for line, code in zip(lines, codes, strict=True) if code]
+
+
+def test_lab_by_hand_of_the_readme(root: LabUser) -> None:
+    lines = commands("README.md", "### By hand in a lab", "\n### ")
+    ends = [root.run("sh", "-c", line) for line in lines]
+    codes = [each.returncode for each in ends]
+    probe = "./calicoctl lab probe outside web tcp 80"
+    assert refused(lines, codes) == [probe]
+    said = [end.stdout for line, end in zip(lines, ends, strict=True) if line == probe]
+    assert [each.count("denied") for each in said] == [2, 0]
+    assert [each.count("allowed") for each in said] == [0, 2]
+    assert lines[-1] == "./calicoctl lab down"
+
+
+def test_single_host_by_hand_of_the_readme(tmp_path: Path) -> None:
+    lines = commands("README.md", "### By hand on this host", "\n## ")
+    ping = "ip netns exec client ping -c 1 -W 1 192.168.0.1"
+    assert lines.count(ping) == 2
+    codes = run_on_own_machine(lines, tmp_path)
+    assert refused(lines, codes) == [ping]
+    assert codes[lines.index(ping)] == 1
+
+
+def test_guide_to_a_first_policy(root: LabUser) -> None:
+    lines = commands("docs/guide/first-policy.md")
+    assert lines[:2] == ["./calicoctl lab up", "./calicoctl lab shell"]
+    root.done("up")
+    typed = lines[2:]
+    codes = [
+        root.run(CALICOCTL, "lab", "run", "--", "sh", "-c", each).returncode
+        for each in typed
+    ]
+    assert refused(typed, codes) == [
+        "./calicoctl lab probe outside web tcp 80",
+        "./calicoctl lab probe web app tcp 7890",
+    ]
+    root.done("down")
+
+
+def test_guide_to_a_single_host(tmp_path: Path) -> None:
+    lines = commands("docs/guide/single-host.md")
+    assert len(lines) > 12
+    assert refused(lines, run_on_own_machine(lines, tmp_path)) == []

@@ -1,0 +1,270 @@
+"""`calicoctl node`, `status` and `wait` as a user types them."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from agent_host import Host, a_host, namespace, until
+
+from calico.codec.keys import READY_KEY
+from calico.linux.sysctl import CONNTRACK_MAX, FORWARDING
+from calico.model.names import HostName
+from calico.node.pidfile import running_pid
+from calico.store.api import Delete, Note, Transaction
+from calico.store.host_status import HostStatus, HostStatusWriter
+
+pytestmark = pytest.mark.system
+
+CALICOCTL = Path(__file__).resolve().parents[2] / "calicoctl"
+
+
+class User:
+    """Somebody at the shell of a host."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            ["nsenter", f"--net={self.host.space.path}", str(CALICOCTL), *words],
+            env=self.host.environ,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        started = self.start(*words)
+        out, err = started.communicate(timeout=60)
+        return started.returncode, out, err
+
+    def done(self, *words: str) -> str:
+        code, out, err = self.run(*words)
+        assert code == 0, (words, out, err)
+        return out
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    with a_host(tmp_path / "h1") as host:
+        host.commit(Delete(READY_KEY))
+        host.space.run(
+            "ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1"
+        )
+        host.space.run("ip", "addr", "add", "172.31.0.2/24", "dev", "up0")
+        someone = User(host)
+        yield someone
+        someone.run("node", "stop", "--force")
+        assert running_pid(host.run_dir) is None
+
+
+def test_node_from_start_to_removal(user: User) -> None:
+    out = user.done("node", "--ip=172.31.0.2", "--ip6=fd31::2", "--as=64512")
+    assert out.splitlines()[-1] == "Calico node started successfully"
+    before = running_pid(user.host.run_dir)
+    # Again changes nothing, and is no error.
+    user.done("node", "--ip=172.31.0.2", "--ip6=fd31::2", "--as=64512")
+    assert running_pid(user.host.run_dir) == before
+
+    status = json.loads(user.done("status", "-o", "json"))
+    assert status["is_enforcing"]
+    assert status["other_chains"] == []
+    assert "calico-node is running." in user.done("status")
+    shown = json.loads(user.done("node", "show", "-o", "json"))
+    assert [(each["hostname"], each["bird_ipv4"]) for each in shown] == [
+        ("h1", "172.31.0.2")
+    ]
+    assert "64512" in user.done("node", "show")
+    assert "192.168.0.0/16" in user.done("pool", "show")
+    user.done("wait")
+
+    code, _, err = user.run("node", "remove")
+    assert (code, "while it is running" in err) == (1, True)
+    assert user.done("node", "stop", "--remove-rules") == "Node stopped\n"
+    assert user.host.space.run("nft", "list", "tables") == ""
+    assert user.done("node", "remove") == "Node configuration removed\n"
+    assert "h1" not in user.done("node", "show")
+    code, _, err = user.run("status")
+    assert (code, err.splitlines()[0]) == (1, "calico-node not running")
+
+
+def test_node_is_not_taken_for_another_one_that_answers(user: User) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    first = running_pid(user.host.run_dir)
+    assert first is not None
+    (user.host.run_dir / "node.pid").unlink()
+    try:
+        code, out, err = user.run("node", "--ip=172.31.0.2")
+    finally:
+        os.kill(first, signal.SIGTERM)
+        until(lambda: not Path(f"/proc/{first}").exists(), "the first has ended")
+    assert (code, "started successfully" in out) == (1, False)
+    assert "another process owns it" in err
+
+
+@pytest.mark.parametrize("killed", ["", "agent", "supervisor"])
+def test_stopped_node_leaves_no_files_of_its_own(user: User, killed: str) -> None:
+    before = sorted(user.host.run_dir.glob("*"))
+    user.done("node", "--ip=172.31.0.2")
+    assert (user.host.run_dir / "agent.sock").is_socket()
+    agent, supervisor = user.host.status().pid, running_pid(user.host.run_dir)
+    assert supervisor is not None
+    if killed:
+        os.kill(agent if killed == "agent" else supervisor, signal.SIGKILL)
+    if killed == "supervisor":
+        until(lambda: running_pid(user.host.run_dir) is None, "it has ended")
+        until(lambda: not Path(f"/proc/{agent}").exists(), "the agent, too")
+    user.done("node", "stop", "--remove-rules")
+    assert sorted(user.host.run_dir.glob("*")) == before
+
+
+@pytest.mark.parametrize("words", [("stop", "--remove-rules"), ("remove",)])
+def test_settings_of_the_host_are_taken_back_after_restarts(
+    user: User, words: tuple[str, ...]
+) -> None:
+    names = [*FORWARDING, CONNTRACK_MAX]
+
+    def settings() -> list[str]:
+        return user.host.space.run("sysctl", "-n", *names).split()
+
+    before = settings()
+    user.done("node", "--ip=172.31.0.2")
+    assert settings()[:2] == ["1", "1"]
+    user.done("node", "stop")
+    user.done("node", "--ip=172.31.0.2")
+    if words == ("remove",):
+        user.done("node", "stop")
+    user.done("node", *words)
+    assert settings() == before
+
+
+def test_node_finds_its_address_and_keeps_what_others_set(user: User) -> None:
+    user.done("pool", "add", "10.9.0.0/16")
+    user.done("config", "felix", "InterfacePrefix", "tap")
+    code, _, err = user.run("node", "--no-default")
+    assert code == 2
+    code, _, err = user.run("node")
+    assert (code, "Using detected IP: 172.31.0.2" in err) == (0, True)
+    assert "192.168.0.0/16" not in user.done("pool", "show", "--ipv4")
+    assert user.done("config", "felix", "InterfacePrefix") == "tap,cali\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--ip=300.1.1.1"], "Invalid IPv4 address specified with --ip argument."),
+        (["--ip6=fe80::1%x"], "Invalid IPv6 address specified with --ip6 argument."),
+        (["--as=0"], "Invalid AS Number specified."),
+        (["--as=4294967296"], "Invalid AS Number specified."),
+        (["--detach=maybe"], "Valid values for --detach are 'true' and 'false'"),
+        (["--backend=bird"], "--backend: bird is not built yet; leave it out."),
+        (["--runtime=lxc"], "Runtime must be 'docker', 'rkt' or 'none'."),
+        (["--no-pull"], "--no-pull: there is no image to pull"),
+        (["--node-image=x"], "--node-image: there is no image"),
+        (["--libnetwork"], "--libnetwork: the plugin for Docker networks"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything(
+    user: User, words: list[str], said: str
+) -> None:
+    code, out, err = user.run("node", *words)
+    assert (code, out) == (1, "")
+    assert err.startswith(said)
+    assert user.host.store.get(READY_KEY) is None
+    assert running_pid(user.host.run_dir) is None
+
+
+def test_address_of_another_host_is_refused(user: User) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    user.done("node", "stop")
+    user.host.environ["HOSTNAME"] = "h2"
+    code, _, err = user.run("node", "--ip=172.31.0.2")
+    assert code == 1
+    assert "already in use by host h1" in " ".join(err.split())
+
+
+def test_attached_node_stays_until_it_is_interrupted(user: User) -> None:
+    attached = user.start("node", "--ip=172.31.0.2", "--detach=false")
+    until(lambda: running_pid(user.host.run_dir) is not None, "it runs")
+    assert attached.stdout is not None
+    said = [attached.stdout.readline(), attached.stdout.readline()]
+    assert said[1] == "Calico node started successfully\n"
+    code, _, err = user.run("node", "--detach=false")
+    assert (code, "running already" in err) == (1, True)
+    attached.send_signal(signal.SIGINT)
+    attached.communicate(timeout=60)
+    assert attached.returncode == 130
+    assert running_pid(user.host.run_dir) is None
+
+
+def test_node_that_cannot_start_says_why(user: User) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    user.done("node", "stop")
+    # Another process owns the table.
+    with namespace():
+        holder = subprocess.Popen(
+            ["nsenter", f"--net={user.host.space.path}", *_OWNER],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "owned\n"
+            code, _, err = user.run("node", "--ip=172.31.0.2")
+        finally:
+            holder.kill()
+            holder.communicate()
+    assert code == 1
+    assert "another process owns it" in err
+
+
+_OWNER = (
+    str(CALICOCTL.parent / ".venv/bin/python"),
+    "-c",
+    "from calico.linux.nft_socket import NftSocket; import time;"
+    "nft = NftSocket.open(); assert nft.create_table(owned=True);"
+    "print('owned', flush=True); time.sleep(600)",
+)
+
+
+def test_chains_of_others_that_can_drop_are_named_with_a_way_out(user: User) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    hook = "type filter hook forward priority 0; policy drop;"
+    theirs = f"add table ip filter\nadd chain ip filter FORWARD {{ {hook} }}\n"
+    user.host.space.run("nft", "-f", "-", text=theirs)
+    out = user.done("status")
+    assert "ip filter FORWARD (forward): policy drop" in out
+    assert "iptables -I FORWARD -i cali+ -j ACCEPT" in out
+    assert "iptables -I FORWARD -o cali+ -j ACCEPT" in out
+
+
+def test_wait_names_hosts_that_lag(user: User) -> None:
+    code, _, err = user.run("wait", "--timeout=0")
+    assert code == 4
+    assert "`calicoctl node` starts" in err
+    user.done("node", "--ip=172.31.0.2")
+    user.done("wait")
+    writer = HostStatusWriter(user.host.store, HostName("slow"))
+    writer.write(HostStatus("now", 1, is_first_update=True))
+    started = time.monotonic()
+    code, _, err = user.run("wait", "--timeout=0.2")
+    assert time.monotonic() - started < 30
+    assert code == 4
+    assert "slow: has revision 0" in err
+    assert "h1" not in err
+    writer.withdraw()
+    user.done("wait")
+
+
+def test_wait_needs_no_policy_at_all(user: User) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    note = Note("t", "t", "t")
+    before = user.host.status().revision
+    user.host.store.commit(Transaction((), (), note))
+    user.done("wait")
+    assert user.host.status().revision == before
