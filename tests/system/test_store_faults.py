@@ -102,6 +102,12 @@ def _has_a_damaged_schema_page(files: StoreFiles) -> None:
     write_at(files.database, 100, b"\xff" * 64)
 
 
+def _has_a_schema_that_is_no_text(files: StoreFiles) -> None:
+    # SQLite quotes it in its message, which then is no text either.
+    at = files.database.read_bytes().index(b"TABLE meta")
+    flip(files.database, at, bit=7)
+
+
 def _has_a_damaged_data_page(files: StoreFiles) -> None:
     page = files.database.read_bytes().index(NEEDLE) // 4096
     write_at(files.database, page * 4096, b"\xff" * 16)
@@ -137,7 +143,8 @@ def _is_a_directory(files: StoreFiles) -> None:
 DAMAGES = (
     *(_is_emptied, _is_removed, _is_emptied_and_unmarked, _is_replaced_by_text),
     *(_is_cut_in_half, _has_a_damaged_header, _has_a_damaged_schema_page),
-    *(_has_a_damaged_data_page, _has_a_bit_flipped_in_a_value, _is_another_store),
+    *(_has_a_schema_that_is_no_text, _has_a_damaged_data_page),
+    *(_has_a_bit_flipped_in_a_value, _is_another_store),
     *(_is_a_database_of_somebody_else, _is_a_directory),
 )
 

@@ -65,7 +65,7 @@ def explain_fault(files: StoreFiles, error: sqlite3.Error) -> CalicoError | None
         return None
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
-        # The only error without a code: a text column that is not UTF-8.
+        # The only errors without a code: a text column or a schema that is not UTF-8.
         return corrupt(files, f"holds text that cannot be read ({error})")
     return _explain_code(files, code & 0xFF, error)
 

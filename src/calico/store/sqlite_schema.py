@@ -7,7 +7,9 @@ a store that has yet to be filled.
 
 import os
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from calico.model.errors import StoreCorrupt, Unavailable
 from calico.model.names import Revision
@@ -20,6 +22,9 @@ from calico.store.sqlite_files import (
     sync_directory,
 )
 from calico.store.sqlite_rows import META_COLUMNS, Meta
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsLenAndGetItem
 
 APPLICATION_ID = 0x63616C69
 """`cali` in ASCII, in the header of every database of ours."""
@@ -55,6 +60,26 @@ CREATE TABLE lease (
 """
 
 
+class _Connection(sqlite3.Connection):
+    """One that raises nothing but `sqlite3.Error` when a database is damaged.
+
+    SQLite quotes the schema when it cannot read it. Where the damage is no
+    UTF-8, Python 3.11 to 3.13 fail to decode the message, and raise that.
+    """
+
+    def execute(
+        self,
+        sql: str,
+        parameters: "SupportsLenAndGetItem[object] | Mapping[str, object]" = (),
+        /,
+    ) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, parameters)
+        except UnicodeDecodeError as error:
+            text = error.object.decode(errors="backslashreplace")
+            raise sqlite3.DatabaseError(text) from error
+
+
 def connect(database: Path) -> sqlite3.Connection:
     """Open an existing database as we always do; never makes one."""
     connection = sqlite3.connect(
@@ -62,6 +87,7 @@ def connect(database: Path) -> sqlite3.Connection:
         uri=True,
         timeout=BUSY_WAIT_S,
         isolation_level=None,
+        factory=_Connection,
     )
     try:
         # The log is synced with every commit: an acknowledged change survives
