@@ -6,6 +6,7 @@ from oracle import oracle
 from strategies import HOST, packets, snapshots
 
 from calico.compiler.host import compile_host
+from calico.model.names import EndpointKey
 from calico.model.rule import Action
 from calico.model.snapshot import Snapshot
 from calico.verdict.evaluate import evaluate
@@ -27,3 +28,21 @@ def test_evaluator_agrees_with_oracle_and_names_what_decided(
         assert last.origin == trace.origin
         assert all(step.outcome is not Action.DENY for step in trace.steps[:-1])
         assert trace.origin.text
+
+
+@given(snapshots(), st.data())
+def test_nothing_but_the_policy_of_both_ends_is_needed_to_judge(
+    snapshot: Snapshot, data: st.DataObject
+) -> None:
+    state = compile_host(snapshot, HOST)
+    for packet in data.draw(st.lists(packets(snapshot), max_size=MAX_PACKETS)):
+        ends = [
+            end
+            for end in (packet.enters, packet.leaves)
+            if isinstance(end, EndpointKey)
+        ]
+        small = compile_host(snapshot, HOST, judged=ends)
+        assert evaluate(small, packet) == evaluate(state, packet)
+        assert len(small.pipelines) <= 2 * len(ends)
+        assert (small.endpoints, small.routes) == (state.endpoints, state.routes)
+        assert small.problems == state.problems

@@ -10,16 +10,17 @@ from calico.codec.json_text import MAX_OBJECT_BYTES
 STANDARD_INPUT = "-"
 
 
-def read_input(name: str) -> tuple[str, bytes]:
+def read_input(name: str, *, max_bytes: int = MAX_OBJECT_BYTES) -> tuple[str, bytes]:
     """Read one document.
 
     Args:
         name: A file; `-` for standard input; or a directory with exactly one
             `.json` file.
+        max_bytes: How large it may be.
 
     Returns:
-        What to call it in an error, and at least the first byte more than an
-        object may have if it is too large.
+        What to call it in an error, and at least the first byte more than it may
+        have if it is too large.
 
     Raises:
         Refused: It cannot be read.
@@ -29,13 +30,13 @@ def read_input(name: str) -> tuple[str, bytes]:
             raise Refused("standard input is closed; name a file with -f")
         if sys.stdin.isatty():
             output.complain("Reading from the terminal; Ctrl-D ends the input.")
-        return "standard input", sys.stdin.buffer.read(MAX_OBJECT_BYTES + 1)
+        return "standard input", sys.stdin.buffer.read(max_bytes + 1)
     path = Path(name)
     try:
         if path.is_dir():
             path = _only_document(path)
         with path.open("rb") as file:
-            return str(path), file.read(MAX_OBJECT_BYTES + 1)
+            return str(path), file.read(max_bytes + 1)
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}; nothing was changed") from None
     except ValueError as error:

@@ -32,14 +32,19 @@ The wider types let a dictionary of strings pass for one of JSON values.
 """
 
 
-def parse_json(text: bytes) -> "Field":
+def parse_json(text: bytes, *, max_bytes: int = MAX_OBJECT_BYTES) -> "Field":
     """Read one JSON value.
+
+    Args:
+        text: The value and nothing else.
+        max_bytes: What is longer is not looked at.
 
     Raises:
         InvalidResource: It is too large, or is not JSON as we accept it.
     """
-    if len(text) > MAX_OBJECT_BYTES:
-        raise InvalidResource("$", f"{len(text)} bytes", _SIZES)
+    if len(text) > max_bytes:
+        found = f"{len(text)} bytes"
+        raise InvalidResource("$", found, f"at most {max_bytes} bytes")
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -59,9 +64,6 @@ def parse_json(text: bytes) -> "Field":
         # The only one left: an integer with more digits than Python converts.
         raise InvalidResource("$", "a number too long to read", "JSON") from None
     return Field("$", value)
-
-
-_SIZES = f"at most {MAX_OBJECT_BYTES} bytes"
 
 
 def _object(pairs: list[tuple[str, Decoded]]) -> dict[str, Decoded]:
@@ -89,7 +91,9 @@ def dump_json(value: Json) -> bytes:
     """
     text = json.dumps(value).encode("ascii")
     if len(text) > MAX_OBJECT_BYTES:
-        raise InvalidResource("the object", f"{len(text)} bytes", _SIZES)
+        raise InvalidResource(
+            "the object", f"{len(text)} bytes", f"at most {MAX_OBJECT_BYTES} bytes"
+        )
     return text
 
 

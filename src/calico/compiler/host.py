@@ -4,7 +4,7 @@ Everything is computed from nothing and in the plainest way. What makes it fast
 when little changes is in `incremental`, and may not change the answer.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 from types import MappingProxyType
 
@@ -58,6 +58,7 @@ def compile_host(
     host: HostName,
     *,
     refused: Mapping[ProfileId, str] = _NONE_REFUSED,
+    judged: Collection[EndpointKey] | None = None,
 ) -> DesiredState:
     """Compute what `host` must do; what cannot be used becomes a deny, by name.
 
@@ -66,6 +67,9 @@ def compile_host(
         host: The host to compile for.
         refused: Profiles whose rules this host's kernel does not take, each
             with the kernel's reason.
+        judged: The endpoints whose policy is asked for; without it, all. The
+            others keep their interfaces, addresses and routes, but pipelines,
+            profiles and tag sets are only there as far as these need them.
     """
     settings, problems = compile_settings(snapshot.settings, host)
     problems.update(_undecodable(snapshot, host))
@@ -74,7 +78,11 @@ def compile_host(
     endpoints = _usable(snapshot, host, settings.interface_prefixes, problems)
     routes = _routes(endpoints.values(), problems)
     pipelines: dict[PipelineKey, Pipeline] = {}
-    for names in {each.profiles for each in endpoints.values() if each.is_active}:
+    for names in {
+        each.profiles
+        for key, each in endpoints.items()
+        if each.is_active and (judged is None or key in judged)
+    }:
         pipelines.update(make_pipelines(names, assemble_stages(names, sources)))
     profiles = _profiles(pipelines.values(), sources)
     return DesiredState(

@@ -8,9 +8,10 @@ be read is an `Undecodable` in its place, never an error of the whole.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from calico.codec.keys import POLICY_PREFIX, decode_key, encode_key
+from calico.codec.keys import POLICY_PREFIX, POLICY_PREFIXES, decode_key, encode_key
 from calico.codec.resources import decode_resource, encode_resource
 from calico.model.endpoint import WorkloadEndpoint
+from calico.model.errors import Unavailable
 from calico.model.names import (
     NO_REVISION,
     EndpointKey,
@@ -33,6 +34,8 @@ from calico.model.snapshot import (
     Undecodable,
 )
 from calico.store.api import Delete, KeyValue, Listing, Put, Store
+
+_N_TRIES = 10
 
 
 def decode_item(item: KeyValue) -> tuple[ResourceKey, Resource] | None:
@@ -68,6 +71,27 @@ def read_snapshot(store: Store, at: Revision | None = None) -> Snapshot:
         Unavailable: The store cannot be read.
     """
     return make_snapshot(store.list_prefix(POLICY_PREFIX, at))
+
+
+def read_policy(store: Store, prefix: str) -> tuple[Listing, Revision]:
+    """Read what is below a prefix, and the policy revision that it stands at.
+
+    That is newer than every item of it when the last change was a deletion.
+
+    Args:
+        store: The store.
+        prefix: Covers at least everything that policy is computed from.
+
+    Raises:
+        Unavailable: The store cannot be read, or policy does not stand still.
+    """
+    for _ in range(_N_TRIES):
+        listing = store.list_prefix(prefix)
+        revision = store.last_change(POLICY_PREFIXES)
+        if revision <= listing.revision:
+            return listing, revision
+    reason = f"was changed {_N_TRIES} times while it was read"
+    raise Unavailable("the datastore", reason, ("try again",))
 
 
 def make_snapshot(listing: Listing) -> Snapshot:

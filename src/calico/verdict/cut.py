@@ -70,7 +70,9 @@ class FlowJudge:
         denial: Trace | None = None
         for enters, mac in self._senders(flow.source):
             for leaves in self._receivers(flow.destination):
-                trace = evaluate(self._state, _first_packet(flow, enters, leaves, mac))
+                trace = evaluate(
+                    self._state, make_first_packet(flow, enters, leaves, mac)
+                )
                 if trace.allowed:
                     return None
                 denial = denial or trace
@@ -93,7 +95,8 @@ class FlowJudge:
         return [Elsewhere.OWN_HOST if is_host else Elsewhere.OUTSIDE]
 
 
-def _first_packet(flow: Flow, enters: Place, leaves: Place, mac: bytes) -> Packet:
+def make_first_packet(flow: Flow, enters: Place, leaves: Place, mac: bytes) -> Packet:
+    """Make the packet that begins a flow, as one host sees it."""
     return Packet(
         enters=enters,
         leaves=leaves,

@@ -11,8 +11,8 @@ from calico.cli.help import group_help, top_help
 from calico.cli.parse import parse_command
 from calico.cli.reference import reference
 
-# These change the network; their examples are run where that can be undone.
-WITH_A_NETWORK = {"container", "lab", "node", "status", "wait"}
+# These need workloads or change the network; their examples are run elsewhere.
+WITH_A_NETWORK = {"container", "explain", "lab", "node", "status", "wait"}
 EXAMPLES = [
     (name, example) for name in SUMMARIES for example in load_group(name).examples
 ]
@@ -50,7 +50,10 @@ def test_example_is_a_command(name: str, example: Example) -> None:
     [each for each in EXAMPLES if each[0] not in WITH_A_NETWORK],
     ids=example_id,
 )
-def test_example_works(name: str, example: Example, tmp_path: Path) -> None:
+def test_example_works(
+    name: str, example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for line in (*example.before, example.command):
         outcome = run_here(line.split(), tmp_path)
         assert (outcome.code, outcome.err) == (0, ""), (name, line)

@@ -14,6 +14,8 @@ SUMMARIES: Mapping[str, str] = {
     "node": "this host's agent: start, stop, show, remove",
     "status": "how this host's agent is, and what could not be used",
     "wait": "until policy is in force on every host",
+    "explain": "what policy says of a packet, and which rule decides",
+    "datastore": "the datastore as a document: backup and restore",
     "config": "settings of the agents and of BGP",
     "lab": "hosts and workloads on this machine to try a policy on",
     "version": "the version of calicoctl",

@@ -1,0 +1,111 @@
+"""What the commands that ask about policy look at: a cluster at one revision.
+
+It comes from the datastore, or from a file that `datastore export` wrote; what
+each host must do is compiled by the function that its agent compiles with.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from calico.cli.call import Call
+from calico.codec.host_status import HostStatus
+from calico.codec.keys import (
+    BGP_PREFIX,
+    POLICY_PREFIX,
+    bgp_address_key,
+)
+from calico.compiler.host import compile_host
+from calico.ir.state import DesiredState
+from calico.model.names import EndpointKey, HostName, Revision
+from calico.model.snapshot import Snapshot
+from calico.netset import Address, Family
+from calico.store.api import KeyValue, Listing
+from calico.store.host_status import read_live_hosts
+from calico.store.resources import make_snapshot, read_policy
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """All that policy is computed from, and how far the hosts are with it.
+
+    Attributes:
+        snapshot: The resources.
+        revision: The policy revision that they stand at; a deletion counts.
+        hosts: The addresses of each host that the datastore knows.
+        statuses: What each live host says, `None` for one that cannot be read;
+            `None` altogether when nobody can know, as from a file.
+    """
+
+    snapshot: Snapshot
+    revision: Revision
+    hosts: Mapping[HostName, tuple[Address, ...]]
+    statuses: Mapping[HostName, HostStatus | None] | None
+
+    def state_of(
+        self, host: HostName, judged: Collection[EndpointKey] | None = None
+    ) -> DesiredState:
+        """Compile what a host must do, as `compile_host` does."""
+        return compile_host(self.snapshot, host, judged=judged)
+
+
+def read_cluster(call: Call) -> Cluster:
+    """Read the cluster that a command asks about.
+
+    Raises:
+        Refused: The file that `--snapshot` names cannot be used.
+        Unavailable: The datastore cannot be read.
+    """
+    name = call.option("--snapshot")
+    if name is not None:
+        # Imported late: few ask for it.
+        from calico.cli.datastore import read_export  # noqa: PLC0415 -- see above
+
+        export = read_export(name)
+        items = tuple(
+            KeyValue(each.key, each.value, each.modified, each.modified)
+            for each in export.items
+        )
+        policy = tuple(each for each in items if each.key.startswith(POLICY_PREFIX))
+        snapshot = make_snapshot(Listing(policy, export.revision))
+        return Cluster(
+            snapshot, export.policy_revision, _hosts(snapshot, items), statuses=None
+        )
+    store = call.store
+    listing, revision = read_policy(store, POLICY_PREFIX)
+    snapshot = make_snapshot(listing)
+    addresses = store.list_prefix(BGP_PREFIX).items
+    return Cluster(
+        snapshot, revision, _hosts(snapshot, addresses), read_live_hosts(store)
+    )
+
+
+def _hosts(
+    snapshot: Snapshot, items: Iterable[KeyValue]
+) -> dict[HostName, tuple[Address, ...]]:
+    """Find the hosts: those with endpoints or settings, and their addresses."""
+    names = {key.host for key in snapshot.endpoints}
+    names |= {key.host for key in snapshot.settings if key.host is not None}
+    values = {item.key: item.value for item in items}
+    return {
+        name: tuple(
+            address
+            for family in Family
+            if (address := _address(values.get(bgp_address_key(name, family))))
+        )
+        for name in sorted(names)
+    }
+
+
+def _address(value: bytes | None) -> Address | None:
+    if not value:
+        return None
+    try:
+        return ip_address(value.decode("ascii"))
+    except ValueError:
+        return None
+
+
+def endpoint_name(key: EndpointKey) -> str:
+    """Name an endpoint as `endpoint show -o name` does."""
+    return f"{key.host}/{key.orchestrator}/{key.workload}/{key.endpoint}"

@@ -1,0 +1,130 @@
+"""`calicoctl datastore`: the whole datastore as one document, and back."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from calico.cli import output
+from calico.cli.call import Call
+from calico.cli.input import STANDARD_INPUT, read_input
+from calico.cli.refusal import Refused
+from calico.codec.export_json import (
+    EXPORTED_PREFIX,
+    MAX_EXPORT_BYTES,
+    Export,
+    ExportedItem,
+    decode_export,
+    encode_export,
+)
+from calico.codec.keys import STATUS_HOST_PREFIX
+from calico.model.errors import InvalidResource
+from calico.model.snapshot import Undecodable
+from calico.store.api import Delete, KeyValue, Operation, Put, Scope, Transaction, View
+from calico.store.resources import decode_item, read_policy
+
+_SCOPE = Scope(prefixes=(EXPORTED_PREFIX,))
+
+
+def export(call: Call) -> int:
+    """Write everything but what agents report of themselves."""
+    listing, policy_revision = read_policy(call.store, EXPORTED_PREFIX)
+    items = tuple(
+        ExportedItem(item.key, item.value, item.modified)
+        for item in listing.items
+        if _is_kept(item.key)
+    )
+    made = Export(call.store.store_id, listing.revision, policy_revision, items)
+    name = call.option("-f") or STANDARD_INPUT
+    if name == STANDARD_INPUT:
+        for text in encode_export(made):
+            output.line(text)
+        return 0
+    _write_whole(Path(name), encode_export(made))
+    output.line(f"Exported {len(items)} keys at revision {listing.revision}.")
+    return 0
+
+
+def _write_whole(path: Path, lines: Iterator[str]) -> None:
+    """Put a file in place of another one, whole or not at all.
+
+    It is for its owner only: labels may hold what is nobody else's business.
+    """
+    try:
+        handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in lines)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(fresh).replace(path)
+        except BaseException:
+            Path(fresh).unlink(missing_ok=True)
+            raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Refused(f"{path}: {reason}; nothing was written") from None
+
+
+def import_(call: Call) -> int:
+    """Make the datastore what a document says, in one transaction."""
+    wanted = read_export(call.option("-f") or STANDARD_INPUT)
+    note = call.note()
+    is_replacing = call.has_option("--replace")
+
+    def decide(view: View) -> tuple[Transaction | None, int]:
+        present = {key: item for key, item in view.items.items() if _is_kept(key)}
+        if present and not is_replacing:
+            raise Refused(
+                f"The datastore holds {len(present)} keys already.",
+                "`calicoctl datastore import --replace` puts the document in place of"
+                " them; nothing was changed.",
+            )
+        operations = tuple(_differences(present, wanted))
+        made = Transaction((), operations, note) if operations else None
+        return made, len(operations)
+
+    revision, n_changes = call.store.update(_SCOPE, decide)
+    output.line(
+        f"Imported {len(wanted.items)} keys: {n_changes} changes, revision {revision}."
+    )
+    _warn_about_unreadable(wanted)
+    return 0
+
+
+def _differences(
+    present: Mapping[str, KeyValue], wanted: Export
+) -> Iterator[Operation]:
+    items = {item.key: item.value for item in wanted.items if _is_kept(item.key)}
+    for key in present.keys() - items.keys():
+        yield Delete(key)
+    for key, value in items.items():
+        if key not in present or present[key].value != value:
+            yield Put(key, value)
+
+
+def _warn_about_unreadable(wanted: Export) -> None:
+    for item in wanted.items:
+        decoded = decode_item(
+            KeyValue(item.key, item.value, item.modified, item.modified)
+        )
+        if decoded is not None and isinstance(decoded[1], Undecodable):
+            output.complain(f"Warning: {item.key} cannot be used: {decoded[1].reason}")
+
+
+def _is_kept(key: str) -> bool:
+    """Report whether a key is part of a backup: agents report anew by themselves."""
+    return not key.startswith(STATUS_HOST_PREFIX)
+
+
+def read_export(name: str) -> Export:
+    """Read a document that `datastore export` wrote.
+
+    Raises:
+        Refused: It cannot be read or used.
+    """
+    shown, text = read_input(name, max_bytes=MAX_EXPORT_BYTES)
+    try:
+        return decode_export(text)
+    except InvalidResource as error:
+        raise Refused(f"{shown}: {error}", "Nothing was changed.") from None

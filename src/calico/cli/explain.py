@@ -1,0 +1,110 @@
+"""`calicoctl explain`."""
+
+import re
+
+from calico.cli import output
+from calico.cli.call import Call
+from calico.cli.cluster import read_cluster
+from calico.cli.exit_codes import DONE, FAILED, USAGE
+from calico.cli.explanation import Explanation, describe, explain_as_json
+from calico.cli.places import locate
+from calico.cli.question import (
+    ECHO_REQUEST,
+    FIRST_DYNAMIC_PORT,
+    Headers,
+    Question,
+    answer,
+)
+from calico.cli.refusal import Refused
+from calico.codec.rule_parts import LAST_PORT, parse_address
+from calico.codec.words import parse_icmp
+from calico.model.errors import InvalidResource
+from calico.model.rule import Protocol
+from calico.netset import Address, Family
+
+_MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\Z")
+
+
+def explain(call: Call) -> int:
+    """Say what policy does with the first packet of a flow, and why."""
+    headers = _headers(call)
+    families = _families(call)
+    source_address, source_mac = _source_address(call), _source_mac(call)
+    cluster = read_cluster(call)
+    here = call.settings.hostname
+    question = Question(
+        source=locate(cluster, call.word("SRC"), here),
+        destination=locate(cluster, call.word("DST"), here),
+        headers=headers,
+        families=families,
+        source_address=source_address,
+        source_mac=source_mac,
+    )
+    found = Explanation(cluster, question, answer(cluster, question))
+
+    def print_text() -> None:
+        for text in describe(found):
+            output.line(text)
+
+    call.show(explain_as_json(found), [found.verdict], print_text)
+    return DONE if found.is_allowed else FAILED
+
+
+def _headers(call: Call) -> Headers:
+    protocol = next(each for each in Protocol if call.has(each.value))
+    if protocol.has_ports:
+        source_port = call.option("--sport")
+        return Headers(
+            protocol,
+            FIRST_DYNAMIC_PORT if source_port is None else _port(source_port),
+            _port(call.word("PORT")),
+        )
+    icmp_type, icmp_code = call.all_words("N")[:1], call.all_words("N")[1:]
+    try:
+        return Headers(
+            protocol,
+            icmp_type=parse_icmp("type", icmp_type[0])
+            if icmp_type
+            else ECHO_REQUEST[protocol],
+            icmp_code=parse_icmp("code", icmp_code[0]) if icmp_code else 0,
+        )
+    except InvalidResource as error:
+        raise Refused(str(error), exit_code=USAGE) from None
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= len(str(LAST_PORT)):
+        port = int(text)
+        if 0 < port <= LAST_PORT:
+            return port
+    raise Refused(
+        f"port: found {text!r}, expected a number from 1 to {LAST_PORT}",
+        exit_code=USAGE,
+    )
+
+
+def _families(call: Call) -> tuple[Family, ...]:
+    asked = tuple(each for each in Family if call.has_option(f"--ipv{each.value}"))
+    return asked or tuple(Family)
+
+
+def _source_address(call: Call) -> Address | None:
+    text = call.option("--source")
+    if text is None:
+        return None
+    try:
+        return parse_address(text)
+    except InvalidResource as error:
+        raise Refused(f"--source: {error}", exit_code=USAGE) from None
+
+
+def _source_mac(call: Call) -> bytes | None:
+    text = call.option("--mac")
+    if text is None:
+        return None
+    if not _MAC.match(text):
+        raise Refused(
+            f"--mac: found {text!r}, expected six bytes as 02:00:00:00:00:01",
+            exit_code=USAGE,
+        )
+    return bytes.fromhex(text.replace(":", ""))

@@ -1,0 +1,176 @@
+"""The ends of a flow as people name them, found in a cluster.
+
+An end is a workload, by the path or name of its namespace, its workload name,
+its endpoint's id or beginning, or the whole name that `endpoint show -o name`
+prints; a host, by its name; or an address, which may belong to either of them
+or to nobody that the datastore knows.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from calico.cli.cluster import Cluster, endpoint_name
+from calico.cli.refusal import Refused
+from calico.cli.usage import nearest
+from calico.codec.rule_parts import parse_address
+from calico.ir.packet import Elsewhere
+from calico.linux.namespace import canonical_path
+from calico.model.endpoint import WorkloadEndpoint
+from calico.model.errors import InvalidResource
+from calico.model.names import EndpointKey, HostName
+from calico.model.snapshot import Undecodable
+from calico.netset import Address
+from calico.verdict.journey import End, HostItself
+
+_SHORTEST_BEGINNING = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An end of a flow.
+
+    Attributes:
+        text: As the user named it.
+        end: What it is.
+        addresses: The addresses that it may be meant by; not empty.
+        remark: What the user should know about how it was found; may be empty.
+    """
+
+    text: str
+    end: End
+    addresses: tuple[Address, ...]
+    remark: str = ""
+
+
+def locate(cluster: Cluster, text: str, here: HostName) -> Located:
+    """Find what the user means.
+
+    Args:
+        cluster: Where to look.
+        text: The user's word.
+        here: Of workloads with one name on several hosts, that of this one is
+            meant.
+
+    Raises:
+        Refused: There is no such thing, or there are several.
+    """
+    try:
+        address = parse_address(text)
+    except InvalidResource:
+        return _locate_name(cluster, text, here)
+    return _locate_address(cluster, text, address)
+
+
+def _locate_address(cluster: Cluster, text: str, address: Address) -> Located:
+    owners = [
+        key
+        for key, endpoint in cluster.snapshot.endpoints.items()
+        if isinstance(endpoint, WorkloadEndpoint) and address in endpoint.addresses
+    ]
+    if len(owners) > 1:
+        raise _ambiguous(text, sorted(owners))
+    if owners:
+        return Located(text, owners[0], (address,))
+    for host, addresses in cluster.hosts.items():
+        if address in addresses:
+            return Located(text, HostItself(host), (address,))
+    return Located(text, Elsewhere.OUTSIDE, (address,), _stranger(cluster, address))
+
+
+def _stranger(cluster: Cluster, address: Address) -> str:
+    """Say that an address looks like a workload's but is nobody's."""
+    for network in cluster.snapshot.pools:
+        if address in network:
+            return (
+                f"{address} is in the pool {network}, but no endpoint has it: it is"
+                " judged as an address outside"
+            )
+    return ""
+
+
+def _locate_name(cluster: Cluster, text: str, here: HostName) -> Located:
+    endpoints = cluster.snapshot.endpoints
+    found = sorted(_matching(endpoints, text))
+    local = [key for key in found if key.host == here]
+    if len(found) > 1 and len(local) != 1:
+        raise _ambiguous(text, found)
+    if found:
+        return _workload(cluster, text, (local or found)[0], _others(text, found))
+    if text in cluster.hosts:
+        host = HostName(text)
+        addresses = cluster.hosts[host]
+        if not addresses:
+            raise Refused(
+                f"The datastore has no address of host {text}.",
+                f"Give an address of it, or start its agent: `calicoctl node` on {text}"
+                " writes it down.",
+            )
+        return Located(text, HostItself(host), addresses)
+    raise _unknown(cluster, text)
+
+
+def _matching(keys: Iterable[EndpointKey], text: str) -> list[EndpointKey]:
+    """Find the endpoints that a word names, by the most exact way that finds any."""
+    ways: tuple[Callable[[EndpointKey], bool], ...] = (
+        lambda key: endpoint_name(key) == text,
+        lambda key: text in _names(key),
+        lambda key: len(text) >= _SHORTEST_BEGINNING and key.endpoint.startswith(text),
+    )
+    if text.startswith("/"):
+        path = canonical_path(text)
+        ways = (lambda key: key.workload in {text, path},)
+    candidates = list(keys)
+    for way in ways:
+        found = [key for key in candidates if way(key)]
+        if found:
+            return found
+    return []
+
+
+def _names(key: EndpointKey) -> Iterator[str]:
+    yield key.endpoint
+    yield key.workload
+    if key.workload.startswith("/"):
+        yield key.workload.rpartition("/")[2]
+
+
+def _others(text: str, found: Sequence[EndpointKey]) -> str:
+    """Say that a name has been taken for that of this host's workload."""
+    if len(found) == 1:
+        return ""
+    hosts = ", ".join(key.host for key in found)
+    return f"{text} is a workload of {hosts}: this host's is meant"
+
+
+def _workload(cluster: Cluster, text: str, key: EndpointKey, remark: str) -> Located:
+    endpoint = cluster.snapshot.endpoints[key]
+    if isinstance(endpoint, Undecodable):
+        raise Refused(
+            f"The endpoint of {text} cannot be read: {endpoint.reason}.",
+            f"It is in {endpoint.store_key}; its traffic is denied.",
+        )
+    if not endpoint.addresses:
+        raise Refused(
+            f"{text} has no address, so no packet comes from it or goes to it.",
+            "Name an address of the packet with --source, or give it one with"
+            " `calicoctl container <CONTAINER> ip add <IP>`.",
+        )
+    return Located(text, key, endpoint.addresses, remark)
+
+
+def _ambiguous(text: str, keys: Sequence[EndpointKey]) -> Refused:
+    return Refused(
+        f"{text} can be any of these endpoints:",
+        *(f"  {endpoint_name(key)}" for key in keys),
+        "Name one of them as it is printed here.",
+    )
+
+
+def _unknown(cluster: Cluster, text: str) -> Refused:
+    names = {name for key in cluster.snapshot.endpoints for name in _names(key)}
+    near = nearest(text, names | set(cluster.hosts))
+    hint = f" Did you mean {near}?" if near else ""
+    return Refused(
+        f"{text} is no workload, endpoint, host or address.{hint}",
+        "`calicoctl endpoint show --detailed` lists the workloads.",
+    )
