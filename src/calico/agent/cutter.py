@@ -13,7 +13,8 @@ from calico.agent.flows import describe_flow, to_be_judged
 from calico.agent.suspects import Suspects
 from calico.control.protocol import Cut
 from calico.ir.state import DesiredState, PackedAddress
-from calico.linux.conntrack import Conntrack, Flow
+from calico.linux.conntrack import Conntrack
+from calico.linux.conntrack_wire import Flow
 from calico.linux.host_links import RouteSocket
 from calico.netset import Address
 from calico.verdict.cut import FlowJudge

@@ -1,6 +1,6 @@
 """Flows as connection tracking knows them: for the judge, and in words."""
 
-from calico.linux.conntrack import Flow
+from calico.linux.conntrack_wire import Flow
 from calico.netset import Address
 from calico.verdict import cut
 
