@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from namespaces import in_new_netns
 
-from calico.linux.conntrack import Conntrack, Flow
+from calico.linux.conntrack import Conntrack
+from calico.linux.conntrack_wire import Flow
 
 pytestmark = pytest.mark.kernel
 

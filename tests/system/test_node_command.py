@@ -12,7 +12,7 @@ import pytest
 from agent_host import Host, a_host, namespace, until
 
 from calico.codec.keys import READY_KEY
-from calico.linux.sysctl import CONNTRACK_MAX, FORWARDING
+from calico.linux.sysctl import CONNTRACK_MAX, FORWARDING, PICK_UP
 from calico.model.names import HostName
 from calico.node.pidfile import running_pid
 from calico.store.api import Delete, Note, Transaction
@@ -127,14 +127,14 @@ def test_stopped_node_leaves_no_files_of_its_own(user: User, killed: str) -> Non
 def test_settings_of_the_host_are_taken_back_after_restarts(
     user: User, words: tuple[str, ...]
 ) -> None:
-    names = [*FORWARDING, CONNTRACK_MAX]
+    names = [*FORWARDING, *PICK_UP, CONNTRACK_MAX]
 
     def settings() -> list[str]:
         return user.host.space.run("sysctl", "-n", *names).split()
 
     before = settings()
     user.done("node", "--ip=172.31.0.2")
-    assert settings()[:2] == ["1", "1"]
+    assert settings()[:3] == ["1", "1", "0"]
     user.done("node", "stop")
     user.done("node", "--ip=172.31.0.2")
     if words == ("remove",):

@@ -12,6 +12,7 @@ from threading import Thread
 from types import FrameType
 
 from calico.agent.cutter import FlowCutter
+from calico.agent.cutting import Cutting
 from calico.agent.dataplane import Dataplane, Ownership
 from calico.agent.events import Queue, Stop
 from calico.agent.feeders import (
@@ -25,9 +26,11 @@ from calico.agent.journal import Journal
 from calico.agent.loop import Agent
 from calico.agent.publisher import Publisher
 from calico.agent.reporting import Reporting, Sources
+from calico.control.cuts import CutFile
 from calico.control.server import ControlServer
 from calico.linux import syscalls
 from calico.linux.conntrack import Conntrack
+from calico.linux.grace import membarrier
 from calico.linux.host_links import LinkEvents, RouteSocket
 from calico.linux.nft_events import NftEvents
 from calico.linux.nft_socket import NftSocket
@@ -74,6 +77,7 @@ class _Parts:
                 interface_problems=lambda: self.workloads.problems,
                 table_is_owned=ownership is Ownership.OWNED,
             ),
+            CutFile(settings.log_dir),
         )
 
     def open_store(self) -> Store:
@@ -139,9 +143,12 @@ def _run(parts: _Parts, nft: NftSocket) -> None:
     status.start()
     conntrack = Conntrack()
     reporting.note_limits(_numbered(nft.limits, tables.limits, conntrack.limits))
-    cutter = FlowCutter(conntrack, parts.routes)
+    cutter = FlowCutter(conntrack, parts.routes, reporting.note_cuts)
+    cutting = Cutting(
+        cutter, membarrier, lambda reason: reporting.note_problem("conntrack", reason)
+    )
     agent = Agent(
-        parts.settings.hostname, parts.dataplane, parts.workloads, cutter, reporting
+        parts.settings.hostname, parts.dataplane, parts.workloads, cutting, reporting
     )
     agent.run(queue)
     parts.publisher.end()

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from queue import Empty
 from typing import assert_never
 
-from calico.agent.cutter import FlowCutter
+from calico.agent.cutting import Cutting
 from calico.agent.dataplane import Dataplane
 from calico.agent.events import (
     Asked,
@@ -38,6 +38,7 @@ from calico.agent.suspects import (
 from calico.agent.uses import Uses
 from calico.compiler.incremental import HostCompiler
 from calico.ir.delta import Delta
+from calico.ir.state import DesiredState, PackedAddress
 from calico.linux.host_links import LinkEvent
 from calico.linux.workloads import Workloads
 from calico.model.names import NO_REVISION, HostName
@@ -50,7 +51,6 @@ from calico.model.snapshot import (
 )
 from calico.store.feed import Changes, Everything, StoreAnswers, StoreSilent
 
-CUT_WITHIN_S = 0.15
 _MAX_TOGETHER = 10_000
 _LOG_LEVEL = "LogSeverityScreen"
 
@@ -62,7 +62,7 @@ class Agent:
         host: Which host this is.
         dataplane: Our table in the kernel.
         workloads: The interfaces of local endpoints.
-        cutter: Ends established flows.
+        cutting: Ends established flows.
         reporting: Answers and reports.
     """
 
@@ -71,13 +71,13 @@ class Agent:
         host: HostName,
         dataplane: Dataplane,
         workloads: Workloads,
-        cutter: FlowCutter,
+        cutting: Cutting,
         reporting: Reporting,
     ) -> None:
         self._host = host
         self._dataplane = dataplane
         self._workloads = workloads
-        self._cutter = cutter
+        self._cutting = cutting
         self._reporting = reporting
         self._journal: Journal = reporting.journal
         self._compiler = HostCompiler(host)
@@ -88,9 +88,8 @@ class Agent:
         self._is_ready = False
         self._is_enforcing = False
         self._is_changed = False
-        self._is_cutting = True
-        self._suspects = Suspects()
-        self._cut_due: float | None = None
+        self._cuts_established = True
+        self._state: DesiredState | None = None
 
     def run(self, events: Queue) -> None:
         """Work until asked to stop.
@@ -103,9 +102,9 @@ class Agent:
             if not self._take_waiting(events):
                 return
             self._turn()
-            if self._suspects and (events.empty() or self._is_cut_due()):
-                self._cut()
             self._reporting.settle(time.monotonic())
+            now = time.monotonic()
+            self._cutting.work(self._state_now, now, is_idle=events.empty())
 
     def _take_waiting(self, events: Queue) -> bool:
         try:
@@ -124,7 +123,7 @@ class Agent:
         return not isinstance(event, Stop)
 
     def _patience(self) -> float | None:
-        times = (self._cut_due, self._reporting.next_due())
+        times = (self._cutting.next_due(), self._reporting.next_due())
         due = min((each for each in times if each is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
 
@@ -201,6 +200,7 @@ class Agent:
         if not (self._is_complete and self._is_ready and self._is_changed):
             return
         self._is_changed = False
+        self._state = None
         delta = self._compiler.turn()
         problems = delta.problems
         if not self._is_enforcing:
@@ -214,12 +214,11 @@ class Agent:
         self._reporting.note_commit(self._seen, problems, n_endpoints)
 
     def _commit_first(self) -> Mapping[str, str]:
-        is_fresh = self._dataplane.is_fresh()
         n_steps = self._dataplane.repair_or_refuse(self._compiler)
         self._is_enforcing = True
-        state = self._compiler.state()
+        state = self._state_now()
         self._uses = Uses.of(state)
-        self._is_cutting = state.settings.cut_established
+        self._cuts_established = state.settings.cut_established
         gone = self._workloads.resync(state)
         self._journal.info(
             "start",
@@ -227,30 +226,34 @@ class Agent:
             f"endpoints; it took {n_steps} steps",
         )
         _leave_the_past_alone()
-        if not is_fresh:
-            # Policy may have changed while nobody was here to cut flows.
-            every = {a for e in state.endpoints.values() for a in addresses_of(e)}
-            lost = frozenset(address.packed for address in gone) - every
-            self._suspect(Suspects(frozenset(every) if n_steps else frozenset(), lost))
+        # Policy may have changed while nobody was here to cut flows, or an agent
+        # before us may have ended between a change and its cuts.
+        every = self._every_address()
+        lost = frozenset(address.packed for address in gone) - every
+        self._suspect(Suspects(every, lost))
         return state.problems
 
     def _commit_change(self, delta: Delta) -> Mapping[str, str]:
         problems = delta.problems
-        if is_coming_back(delta, self._suspects.gone):
+        again = Suspects()
+        if is_coming_back(delta, self._cutting.pending().gone):
             # Its old flows go now: later it would be the new ones, between a
-            # request and the reply.
-            self._cut()
+            # request and the reply. The others may begin anew until the change
+            # is in the kernel.
+            again = Suspects(self._cutting.pending().judged)
+            self._cutting.finish(self._state_now, time.monotonic())
         is_taken = self._dataplane.apply(delta, self._uses, self._compiler)
-        suspects = members_at_risk(delta, self._uses)
+        suspects = again | members_at_risk(delta, self._uses)
         if is_taken:
             self._uses.apply(delta)
         else:
-            state = self._compiler.state()
+            self._state = None
+            state = self._state_now()
             self._uses = Uses.of(state)
             problems = state.problems
         self._workloads.apply(delta)
         if delta.settings is not None and delta.settings.after is not None:
-            self._is_cutting = delta.settings.after.cut_established
+            self._cuts_established = delta.settings.after.cut_established
         self._suspect(suspects | find_suspects(delta, self._uses))
         return problems
 
@@ -260,26 +263,27 @@ class Agent:
                 self._dataplane.put_guard()
             return
         n_steps = self._dataplane.repair_or_refuse(self._compiler)
+        self._state = None
         if n_steps:
             self._reporting.note_drift(by, n_steps)
+            # Until the repair, flows may have begun that policy denies.
+            self._suspect(Suspects(self._every_address()))
+
+    def _every_address(self) -> frozenset[PackedAddress]:
+        endpoints = self._uses.endpoints().values()
+        return frozenset(a for each in endpoints for a in addresses_of(each))
 
     def _suspect(self, suspects: Suspects) -> None:
-        if not self._is_cutting:
+        if not self._cuts_established:
             # The flows of addresses that are gone go all the same.
             suspects = Suspects(gone=suspects.gone)
-        if not suspects:
-            return
-        self._suspects |= suspects
-        if self._cut_due is None:
-            self._cut_due = time.monotonic() + CUT_WITHIN_S
+        self._cutting.suspect(suspects, time.monotonic())
 
-    def _is_cut_due(self) -> bool:
-        return self._cut_due is not None and time.monotonic() >= self._cut_due
-
-    def _cut(self) -> None:
-        suspects, self._suspects, self._cut_due = self._suspects, Suspects(), None
-        state = self._compiler.state()
-        self._reporting.note_cuts(self._cutter.cut(state, suspects))
+    def _state_now(self) -> DesiredState:
+        """Return what all turns so far add up to, copied once for all who ask."""
+        if self._state is None:
+            self._state = self._compiler.state()
+        return self._state
 
 
 def _leave_the_past_alone() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from calico.agent.events import Asked
 from calico.agent.journal import Journal
 from calico.agent.publisher import Publisher, Report
+from calico.control.cuts import CutFile, CutFlow
 from calico.control.protocol import (
     AgentStatus,
     Counter,
@@ -58,15 +59,22 @@ class Reporting:
         journal: Where lines go.
         publisher: Writes the host's status.
         sources: Where the rest is read when asked for.
+        cut_file: Keeps which flows were cut.
     """
 
     def __init__(
-        self, host: HostName, journal: Journal, publisher: Publisher, sources: Sources
+        self,
+        host: HostName,
+        journal: Journal,
+        publisher: Publisher,
+        sources: Sources,
+        cut_file: CutFile,
     ) -> None:
         self.journal = journal
         self._host = host
         self._publisher = publisher
         self._sources = sources
+        self._cut_file = cut_file
         self._started = time.monotonic()
         self._in_force = NO_REVISION
         self._is_ready = False
@@ -184,10 +192,19 @@ class Reporting:
             f"our nftables table was changed by {by}: {n_steps} steps repair it",
         )
 
-    def note_cuts(self, cuts: Sequence[Cut]) -> None:
-        """Take down which flows were cut."""
+    def note_cuts(self, cuts: Sequence[CutFlow]) -> None:
+        """Take down which flows are being cut, where it lasts first."""
+        if not cuts:
+            return
+        reason: str | None = None
+        try:
+            self._cut_file.append(cuts)
+        except OSError as error:
+            reason = f"not kept: {error.strerror or error}"
+        self.note_problem("flows cut", reason)
         self._n_cuts += len(cuts)
-        self._cuts.extend(cuts)
+        for cut in cuts[-MAX_CUTS:]:
+            self._cuts.append(Cut(cut.at, cut.flow, cut.rule))
         for cut in cuts:
             self.journal.info("cut", f"cut {cut.flow}: {cut.rule}")
 

@@ -30,7 +30,15 @@ FORWARDING = {
 }
 """What a host needs to carry its workloads' traffic."""
 
-_OF_HOST = frozenset({*FORWARDING, CONNTRACK_MAX})
+PICK_UP = {"net/netfilter/nf_conntrack_tcp_loose": "0"}
+"""What makes the middle of an unknown TCP connection invalid, and not new.
+
+Otherwise a connection that was cut goes on with the next packet of who answers:
+connection tracking picks it up as a new one in the other direction.
+"""
+
+_WANTED = {**FORWARDING, **PICK_UP}
+_OF_HOST = frozenset({*_WANTED, CONNTRACK_MAX})
 _N_WORDS = 3
 
 # Second line of the source check; the first is in the nftables table.
@@ -157,7 +165,7 @@ def restore_host(memory: Path, root: Path = ROOT) -> None:
 def _due(root: Path) -> dict[str, _Changed]:
     """Find the settings of the host that are not as we need them."""
     due: dict[str, _Changed] = {}
-    for name, value in FORWARDING.items():
+    for name, value in _WANTED.items():
         before = read_sysctl(name, root)
         if before is not None and before != value:
             due[name] = _Changed(before, value)

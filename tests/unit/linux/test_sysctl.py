@@ -7,12 +7,17 @@ import pytest
 from calico.linux.sysctl import (
     CONNTRACK_MAX,
     FORWARDING,
+    PICK_UP,
     configure_host,
     restore_host,
 )
 
-OURS = {**FORWARDING, CONNTRACK_MAX: "1000000"}
-BEFORE = {**dict.fromkeys(FORWARDING, "0"), CONNTRACK_MAX: "262144"}
+OURS = {**FORWARDING, **PICK_UP, CONNTRACK_MAX: "1000000"}
+BEFORE = {
+    **dict.fromkeys(FORWARDING, "0"),
+    **dict.fromkeys(PICK_UP, "1"),
+    CONNTRACK_MAX: "262144",
+}
 
 
 @pytest.fixture
@@ -55,7 +60,11 @@ def test_what_was_so_before_us_stays(memory: Path, root: Path) -> None:
     put(root, {CONNTRACK_MAX: "1000000", "net/ipv4/ip_forward": "1"})
     configure_host(memory, root)
     restore_host(memory, root)
-    assert get(root) == {**OURS, "net/ipv6/conf/all/forwarding": "0"}
+    assert get(root) == {
+        **OURS,
+        "net/ipv6/conf/all/forwarding": "0",
+        **dict.fromkeys(PICK_UP, "1"),
+    }
 
 
 @pytest.mark.parametrize("number", ["2000000", "500000"])

@@ -9,7 +9,7 @@ from calico.model.endpoint import EndpointState, WorkloadEndpoint
 from calico.model.names import InterfaceName, ProfileId, Revision
 from calico.model.rule import Action, Direction, ProfileRules, Protocol, Rule
 from calico.model.snapshot import SettingKey, Snapshot
-from calico.verdict.cut import Flow, FlowJudge
+from calico.verdict.cut import N_JUDGED_ONE_BY_ONE, Flow, FlowJudge
 
 OPEN, SHUT = ProfileId("OPEN"), ProfileId("SHUT")
 MAC = bytes.fromhex("020000000001")
@@ -96,3 +96,20 @@ def test_denied_flow_names_what_denies_it(denied: Flow, origin: object) -> None:
     trace = JUDGE.find_denial(denied)
     assert trace is not None
     assert trace.origin == origin
+
+
+def test_verdict_is_the_same_after_many_flows() -> None:
+    judge = FlowJudge(STATE, {ip_address(HOST_ADDRESS)})
+    asked = [
+        flow("10.0.0.1", "198.51.100.1"),
+        flow("10.0.0.1", "198.51.100.2", 17),
+        flow("198.51.100.1", "10.0.0.2"),
+        flow("10.0.0.2", HOST_ADDRESS),
+        flow(HOST_ADDRESS, "10.0.0.2"),
+    ]
+    first = [judge.find_denial(each) for each in asked]
+    for _ in range(N_JUDGED_ONE_BY_ONE):
+        judge.find_denial(asked[0])
+    assert [judge.find_denial(each) for each in asked] == first
+    assert [judge.find_denial(each) for each in asked] == first
+    assert [each is None for each in first] == [True, False, False, False, True]

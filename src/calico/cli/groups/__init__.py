@@ -13,6 +13,7 @@ SUMMARIES: Mapping[str, str] = {
     "ipam": "which addresses are given away",
     "node": "this host's agent: start, stop, show, remove",
     "status": "how this host's agent is, and what could not be used",
+    "flows": "established flows that were cut, and by which rule",
     "wait": "until policy is in force on every host",
     "explain": "what policy says of a packet, and which rule decides",
     "datastore": "the datastore as a document: backup and restore",

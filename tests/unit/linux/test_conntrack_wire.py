@@ -2,7 +2,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from calico.linux.conntrack import Flow, FlowTuple, decode_flow, encode_deletion
+from calico.linux.conntrack_wire import Flow, FlowTuple, decode_flow, encode_deletion
 from calico.linux.netfilter import attributes, be32, nest
 
 A4, B4, C4 = (ip_address(f"192.0.2.{n}") for n in (1, 2, 3))
