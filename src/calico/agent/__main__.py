@@ -15,6 +15,7 @@ from calico.agent.cutter import FlowCutter
 from calico.agent.dataplane import Dataplane, Ownership
 from calico.agent.events import Queue, Stop
 from calico.agent.feeders import (
+    feed_checks,
     feed_links,
     feed_policy,
     feed_tables,
@@ -132,6 +133,7 @@ def _run(parts: _Parts, nft: NftSocket) -> None:
         "links": lambda: feed_links(links, queue),
         "tables": lambda: feed_tables(tables, queue),
         "policy": lambda: feed_policy(feed, queue),
+        "checks": lambda: feed_checks(parts.open_store, queue),
     }
     for name, run in feeders.items():
         start_feeder(name, queue, run)

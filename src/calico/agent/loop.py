@@ -24,6 +24,8 @@ from calico.agent.events import (
     LinksLost,
     Queue,
     Stop,
+    StoreChecked,
+    StoreEvent,
     TableTouched,
 )
 from calico.agent.journal import Journal
@@ -150,9 +152,7 @@ class Agent:
         else:
             self._workloads.resync_links()
 
-    def _take_from_store(
-        self, event: Everything | Changes | StoreSilent | StoreAnswers
-    ) -> None:
+    def _take_from_store(self, event: StoreEvent) -> None:
         match event:
             case Everything():
                 if self._is_complete:
@@ -168,6 +168,8 @@ class Agent:
                 self._reporting.store_is_silent(event.reason)
             case StoreAnswers():
                 self._reporting.store_answers()
+            case StoreChecked():
+                self._reporting.note_problem("datastore", event.damage)
             case _:
                 assert_never(event)
 
