@@ -40,6 +40,7 @@ from calico.agent.suspects import (
 from calico.agent.uses import Uses
 from calico.compiler.incremental import HostCompiler
 from calico.ir.delta import Delta
+from calico.ir.state import DesiredState, PackedAddress
 from calico.linux.host_links import LinkEvent
 from calico.linux.workloads import Workloads
 from calico.model.names import NO_REVISION, HostName
@@ -231,9 +232,9 @@ class Agent:
         _leave_the_past_alone()
         if not is_fresh:
             # Policy may have changed while nobody was here to cut flows.
-            every = {a for e in state.endpoints.values() for a in addresses_of(e)}
+            every = _addresses_in(state)
             lost = frozenset(address.packed for address in gone) - every
-            self._suspect(Suspects(frozenset(every) if n_steps else frozenset(), lost))
+            self._suspect(Suspects(every if n_steps else frozenset(), lost))
         return state.problems
 
     def _commit_change(self, delta: Delta) -> Mapping[str, str]:
@@ -262,8 +263,12 @@ class Agent:
                 self._dataplane.put_guard()
             return
         n_steps = self._dataplane.repair_or_refuse(self._compiler)
+        # The next change may have run into it, and repaired it, before us.
+        n_steps += self._dataplane.take_mended()
         if n_steps:
             self._reporting.note_drift(by, n_steps)
+            # What began while the table was not ours goes on as established.
+            self._suspect(Suspects(_addresses_in(self._compiler.state())))
 
     def _suspect(self, suspects: Suspects) -> None:
         if not self._is_cutting:
@@ -282,6 +287,10 @@ class Agent:
         suspects, self._suspects, self._cut_due = self._suspects, Suspects(), None
         state = self._compiler.state()
         self._reporting.note_cuts(self._cutter.cut(state, suspects))
+
+
+def _addresses_in(state: DesiredState) -> frozenset[PackedAddress]:
+    return frozenset(a for e in state.endpoints.values() for a in addresses_of(e))
 
 
 def _leave_the_past_alone() -> None:
