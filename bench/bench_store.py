@@ -6,6 +6,7 @@ sqlite3 module, with the same durability, in the same run.
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -25,11 +26,13 @@ from calico.store.api import (
     View,
 )
 from calico.store.sqlite import SqliteStore
+from calico.store.sqlite_notify import NotifyFile
 
 NOTE = Note("bench", "host", "bench_store")
 VALUE = b"v" * 200
 N_WRITES = 2000
 N_EVENTS = 600
+N_DEATHS = 50
 N_KEYS = 100_000
 
 
@@ -120,6 +123,33 @@ def watch_delay(store: Store, directory: Path) -> list[float]:
     return sorted(float(line) for line in text.splitlines())
 
 
+def die_unannounced(directory: str) -> None:
+    """Commit the time in a process of its own, and end before anybody is told."""
+
+    def die(_notify: NotifyFile, _revision: Revision) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    NotifyFile.announce = die  # type: ignore[method-assign]
+    store = SqliteStore.open(Path(directory))
+    begun = b"%d" % time.monotonic_ns()
+    store.commit(Transaction((), (Put("/death", begun),), NOTE))
+
+
+def death_delay(store: Store, directory: Path) -> list[float]:
+    """Watch while writers die between their commit and telling of it."""
+    watch = store.watch("/death", store.list_prefix("").revision)
+    argv = [sys.executable, "-P", __file__, str(directory), "die"]
+    took: list[float] = []
+    for _ in range(N_DEATHS):
+        writer = subprocess.Popen(argv)
+        (batch,) = watch.read(10)
+        now = time.monotonic_ns()
+        took.append((now - int(batch.changes[0].value or b"0")) / 1e6)
+        writer.wait()
+    watch.close()
+    return sorted(took)
+
+
 def fill(store: Store) -> None:
     for first in range(0, N_KEYS, 1000):
         keys = (f"/fill/{number:06}" for number in range(first, first + 1000))
@@ -143,6 +173,8 @@ def main() -> None:
         show("get", measure(lambda n: store.get(f"/k/{n % 100}"), N_WRITES), bare_ms)
         delays = watch_delay(store, directory / "store")
         show("write begun to watch in other process", delays, bare_ms)
+        delays = death_delay(store, directory / "store")
+        show("  writer dies before it notifies", delays, bare_ms)
         show("fill 100,000 keys", measure(lambda _: fill(store), 1), bare_ms)
         took = measure(lambda _: store.list_prefix("/fill/"), 5)
         show("list 100,000 keys", took, bare_ms)
@@ -164,6 +196,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        time_events(sys.argv[1])
+        program = die_unannounced if "die" in sys.argv else time_events
+        program(sys.argv[1])
     else:
         main()

@@ -443,6 +443,10 @@ class Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let both ends go."""
         self._client.close()
         self._server.close()
 

@@ -135,7 +135,7 @@ def until(condition: Callable[[], bool]) -> bool:
 def lab_user(uid: int) -> Generator[LabUser]:
     """Be a user for a while; afterwards nothing may be left of his labs."""
     if uid != os.geteuid():
-        _require_other_user(uid)
+        require_other_user(uid)
     with tempfile.TemporaryDirectory(prefix="ctlab-", dir="/tmp") as name:
         directory = Path(name)
         os.chown(directory, uid, uid)
@@ -150,7 +150,8 @@ def lab_user(uid: int) -> Generator[LabUser]:
         assert left == "", f"left behind:\n{left}"
 
 
-def _require_other_user(uid: int) -> None:
+def require_other_user(uid: int) -> None:
+    """Skip where the user does not exist or cannot run this checkout."""
     if Path("/proc/self/uid_map").read_text("ascii").split()[2] == "1":
         pytest.skip("there is no other user in this user namespace")
     if not all(each.stat().st_mode & 0o001 for each in ROOT.parents):

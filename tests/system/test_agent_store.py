@@ -1,10 +1,14 @@
-"""An agent whose datastore is lost: policy stays, and nothing is made up."""
+"""An agent whose datastore is lost or damaged: policy stays, and it is said."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from agent_host import a_host, arrives, profile, rules, until
+
+from calico.store.api import Put
 
 pytestmark = pytest.mark.system
 
@@ -28,3 +32,32 @@ def test_datastore_that_is_lost_is_missed_and_not_made_anew(tmp_path: Path) -> N
         until(lambda: not host.degraded() and host.status().is_enforcing, "it is back")
         assert arrives(one, other)
         assert not arrives(one, shut)
+
+
+def test_damage_that_policy_does_not_read_is_named_once_policy_is_in_force(
+    tmp_path: Path,
+) -> None:
+    unread = "/calico/ipam/v2/host/elsewhere/ipv4/block/10.0.0.0-26"
+    with a_host(tmp_path / "h1") as host:
+        host.commit(Put(unread, b"confirmed"))
+        host.commit(*profile("A", rules(["allow"])))
+        host.start()
+        one, other = host.add_workload("one", "A"), host.add_workload("other", "A")
+        assert not host.status().problems
+        host.stop()
+        database = tmp_path / "h1" / "data" / "calico.db"
+        with closing(sqlite3.connect(database)) as connection, connection:
+            changed = connection.execute(
+                "UPDATE kv SET value = ? WHERE key = ?", (b"confirmeD", unread)
+            )
+            assert changed.rowcount == 1
+        host.start()
+        assert arrives(one, other)
+        until(lambda: "datastore" in host.status().problems, "the damage is named")
+        said = host.status().problems["datastore"]
+        assert unread in said
+        assert "put a backup in place of" in said
+        # What is read is undamaged, so changes go on.
+        host.put(*profile("A", rules([])))
+        assert not arrives(one, other)
+        assert host.status().degraded == ""

@@ -1,4 +1,4 @@
-"""The commands of the README and of the guides, run as they are written."""
+"""The commands of the README, the guides and the help, run as they are written."""
 
 import shlex
 import subprocess
@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from lab_user import CALICOCTL, ROOT, LabUser, lab_user
+
+from calico.cli.grammar import Group
+from calico.cli.groups import container, node, status, wait
 
 pytestmark = pytest.mark.system
 
@@ -102,4 +105,26 @@ def test_guide_to_a_first_policy(root: LabUser) -> None:
 def test_guide_to_a_single_host(tmp_path: Path) -> None:
     lines = commands("docs/guide/single-host.md")
     assert len(lines) > 12
+    assert refused(lines, run_on_own_machine(lines, tmp_path)) == []
+
+
+_HOST = ("./calicoctl node --ip=10.0.0.5", "./calicoctl profile add WEB")
+
+
+@pytest.mark.parametrize(
+    ("group", "before"),
+    [
+        (container.GROUP, ("ip netns add web", *_HOST)),
+        (node.GROUP, ()),
+        (status.GROUP, _HOST),
+        (wait.GROUP, _HOST),
+    ],
+    ids=lambda each: each.name if isinstance(each, Group) else "",
+)
+def test_examples_of_the_help_work_in_their_order(
+    group: Group, before: tuple[str, ...], tmp_path: Path
+) -> None:
+    typed = [f"./calicoctl {each.command}" for each in group.examples]
+    assert typed
+    lines = [*before, *typed, "./calicoctl node stop --remove-rules"]
     assert refused(lines, run_on_own_machine(lines, tmp_path)) == []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -15,7 +16,7 @@ from calico.codec.keys import READY_KEY
 from calico.linux.sysctl import CONNTRACK_MAX, FORWARDING, PICK_UP
 from calico.model.names import HostName
 from calico.node.pidfile import running_pid
-from calico.store.api import Delete, Note, Transaction
+from calico.store.api import Delete, Note, Put, Transaction
 from calico.store.host_status import HostStatus, HostStatusWriter
 
 pytestmark = pytest.mark.system
@@ -152,6 +153,108 @@ def test_node_finds_its_address_and_keeps_what_others_set(user: User) -> None:
     assert (code, "Using detected IP: 172.31.0.2" in err) == (0, True)
     assert "192.168.0.0/16" not in user.done("pool", "show", "--ipv4")
     assert user.done("config", "felix", "InterfacePrefix") == "tap,cali\n"
+
+
+def _written(user: User) -> dict[str, str]:
+    """Return all keys and values but those of the agent's own status."""
+    items = user.host.store.list_prefix("").items
+    return {
+        each.key: each.value.decode()
+        for each in items
+        if not each.key.startswith("/calico/felix/")
+    }
+
+
+_POOLS = {
+    "/calico/v1/ipam/v4/pool/192.168.0.0-16": '{"cidr": "192.168.0.0/16"}',
+    "/calico/v1/ipam/v6/pool/fd80:24e2:f998:72d6::-64": (
+        '{"cidr": "fd80:24e2:f998:72d6::/64"}'
+    ),
+}
+_WRITTEN = {
+    "/calico/v1/Ready": "true",
+    "/calico/v1/config/InterfacePrefix": "cali",
+    "/calico/v1/config/IpInIpEnabled": "false",
+    "/calico/v1/config/LogFilePath": "none",
+    "/calico/v1/config/LogSeverityFile": "none",
+    "/calico/v1/config/LogSeverityScreen": "info",
+    "/calico/v1/config/ReportingIntervalSecs": "0",
+    "/calico/v1/host/h1/config/DefaultEndpointToHostAction": "RETURN",
+    "/calico/v1/host/h1/config/marker": "created",
+    "/calico/v1/host/h1/bird_ip": "172.31.0.2",
+    "/calico/bgp/v1/global/as_num": "64511",
+    "/calico/bgp/v1/global/node_mesh": '{"enabled": true}',
+    "/calico/bgp/v1/host/h1/ip_addr_v4": "172.31.0.2",
+    "/calico/bgp/v1/host/h1/ip_addr_v6": "",
+}
+_GUID_KEY = "/calico/v1/config/ClusterGUID"
+
+
+def test_node_writes_all_that_other_hosts_and_tools_look_for(user: User) -> None:
+    user.host.commit(
+        Delete("/calico/v1/config/DefaultEndpointToHostAction"),
+    )
+    user.done("node", "--ip=172.31.0.2")
+    written = _written(user)
+    guid = written.pop(_GUID_KEY)
+    assert re.fullmatch("[0-9a-f]{32}", guid)
+    assert written == _WRITTEN | _POOLS
+    # Its own number and address come, and the number goes again.
+    user.done("node", "--ip=172.31.0.2", "--ip6=fd31::2", "--as=1.10")
+    own = {
+        "/calico/bgp/v1/host/h1/ip_addr_v6": "fd31::2",
+        "/calico/bgp/v1/host/h1/as_num": "1.10",
+        _GUID_KEY: guid,
+    }
+    assert _written(user) == _WRITTEN | _POOLS | own
+    user.done("node", "--ip=172.31.0.2")
+    assert _written(user) == _WRITTEN | _POOLS | {_GUID_KEY: guid}
+
+
+def test_node_leaves_what_is_set_and_makes_no_pools_when_told(user: User) -> None:
+    user.host.environ["NO_DEFAULT_POOLS"] = "true"
+    theirs = {
+        "/calico/v1/config/InterfacePrefix": "tap",
+        "/calico/v1/config/LogSeverityScreen": "debug",
+        "/calico/v1/host/h1/config/DefaultEndpointToHostAction": "DROP",
+        "/calico/bgp/v1/global/as_num": "65000",
+        "/calico/bgp/v1/global/node_mesh": '{"enabled": false}',
+        _GUID_KEY: "given",
+    }
+    user.host.commit(
+        Delete("/calico/v1/config/DefaultEndpointToHostAction"),
+        Put("/calico/v1/Ready", b"false"),
+        *(Put(key, value.encode()) for key, value in theirs.items()),
+    )
+    user.done("node", "--ip=172.31.0.2", "--as=64512")
+    gained = {
+        "/calico/v1/config/InterfacePrefix": "tap,cali",
+        "/calico/bgp/v1/host/h1/as_num": "64512",
+    }
+    assert _written(user) == _WRITTEN | theirs | gained
+
+
+def test_node_makes_the_pool_of_a_family_that_has_none(user: User) -> None:
+    user.done("pool", "add", "10.9.0.0/16")
+    user.done("node", "--ip=172.31.0.2")
+    pools = [key for key in _written(user) if "/ipam/" in key and "/pool/" in key]
+    (ipv6,) = (key for key in _POOLS if "/v6/" in key)
+    assert sorted(pools) == ["/calico/v1/ipam/v4/pool/10.9.0.0-16", ipv6]
+
+
+def test_node_without_an_address_of_its_own_writes_nothing(user: User) -> None:
+    before = _written(user)
+    user.host.space.run("ip", "link", "set", "up0", "name", "docker0")
+    code, out, err = user.run("node")
+    assert (code, out) == (1, "")
+    assert err.startswith("Couldn't autodetect a management IP address.")
+    assert "--ip=<IP_ADDRESS>" in " ".join(err.split())
+    assert _written(user) == before
+    assert running_pid(user.host.run_dir) is None
+    # Given, it is taken, with a warning where it is nobody's.
+    code, _, err = user.run("node", "--ip=172.31.0.9")
+    assert code == 0
+    assert "Could not confirm that the provided IPv4 address" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(

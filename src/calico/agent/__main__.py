@@ -16,6 +16,7 @@ from calico.agent.cutting import Cutting
 from calico.agent.dataplane import Dataplane, Ownership
 from calico.agent.events import Queue, Stop
 from calico.agent.feeders import (
+    feed_checks,
     feed_links,
     feed_policy,
     feed_tables,
@@ -136,6 +137,7 @@ def _run(parts: _Parts, nft: NftSocket) -> None:
         "links": lambda: feed_links(links, queue),
         "tables": lambda: feed_tables(tables, queue),
         "policy": lambda: feed_policy(feed, queue),
+        "checks": lambda: feed_checks(parts.open_store, queue),
     }
     for name, run in feeders.items():
         start_feeder(name, queue, run)

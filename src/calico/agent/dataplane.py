@@ -60,6 +60,7 @@ class Dataplane:
         self._nft = nft
         self._journal = journal
         self._ownership = ownership
+        self._n_mended = 0
 
     def is_fresh(self) -> bool:
         """Report whether the table has none of our base chains."""
@@ -105,9 +106,17 @@ class Dataplane:
         except KernelRejected as error:
             self._journal.error("kernel", f"{error}; reading back and repairing")
             n_before = len(compiler.state().problems)
-            self.repair_or_refuse(compiler)
-            return len(compiler.state().problems) == n_before
+            n_steps = self.repair_or_refuse(compiler)
+            if len(compiler.state().problems) != n_before:
+                return False
+            # Nothing is wrong with what we want, so the table was not as we left it.
+            self._n_mended += n_steps
         return True
+
+    def take_mended(self) -> int:
+        """Return how many steps have repaired the table amid changes, once."""
+        n_mended, self._n_mended = self._n_mended, 0
+        return n_mended
 
     def repair(self, state: DesiredState) -> int:
         """Read the table back and make it what it should be.

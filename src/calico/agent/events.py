@@ -39,6 +39,17 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreChecked:
+    """All of the datastore has been read, also what policy does not need.
+
+    Attributes:
+        damage: What is damaged; absent when nothing is.
+    """
+
+    damage: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The process was asked to end."""
 
@@ -56,6 +67,8 @@ class FeederDied:
     error: BaseException
 
 
-Event = FeedEvent | LinkEvent | LinksLost | TableTouched | Asked | Stop | FeederDied
+StoreEvent = FeedEvent | StoreChecked
+
+Event = StoreEvent | LinkEvent | LinksLost | TableTouched | Asked | Stop | FeederDied
 
 Queue = SimpleQueue[Event]

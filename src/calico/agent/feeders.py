@@ -4,14 +4,30 @@ Each reads one source and nothing else. One that ends for whatever reason says
 so on the queue, and the loop ends the process.
 """
 
+import time
 from collections.abc import Callable
+from queue import SimpleQueue
 from threading import Thread
 
-from calico.agent.events import Asked, FeederDied, LinksLost, Queue, TableTouched
-from calico.control.protocol import Request
+from calico.agent.events import (
+    Asked,
+    FeederDied,
+    LinksLost,
+    Queue,
+    StoreChecked,
+    TableTouched,
+)
+from calico.control.protocol import Method, Request, decode_reached
 from calico.linux.host_links import LinkEvents
 from calico.linux.nft_events import Committed, Lost, NftEvents
+from calico.model.errors import StoreCorrupt, Unavailable
+from calico.model.names import NO_REVISION
+from calico.store.api import Store
 from calico.store.feed import PolicyFeed
+
+CHECK_EVERY_S = 86_400.0
+CHECK_AGAIN_S = 60.0
+"""When to check a datastore that could not be read; the policy feed says so."""
 
 _PATIENCE_S = 3600.0
 
@@ -40,6 +56,44 @@ def feed_policy(feed: PolicyFeed, queue: Queue) -> None:
     """Put what the datastore holds, and its changes, on the queue."""
     for event in feed.events():
         queue.put(event)
+
+
+def feed_checks(open_store: Callable[[], Store], queue: Queue) -> None:
+    """Read all of the datastore once policy is in force, and every day.
+
+    A key that policy does not need is read by nobody here otherwise, and one
+    whose name is damaged by nobody at all: it looks as if it were absent.
+    """
+    _wait_until_enforcing(queue)
+    while True:
+        pause_s = CHECK_EVERY_S
+        try:
+            queue.put(StoreChecked(_find_damage(open_store)))
+        except Unavailable:
+            pause_s = CHECK_AGAIN_S
+        time.sleep(pause_s)
+
+
+def _wait_until_enforcing(queue: Queue) -> None:
+    """Wait as a client does, so that the first commit comes before the check."""
+    is_enforcing = False
+    while not is_enforcing:
+        answers: SimpleQueue[bytes] = SimpleQueue()
+        request = Request(Method.WAIT, NO_REVISION, _PATIENCE_S)
+        queue.put(Asked(request, answers.put))
+        is_enforcing, _ = decode_reached(answers.get())
+
+
+def _find_damage(open_store: Callable[[], Store]) -> str | None:
+    try:
+        store = open_store()
+        try:
+            store.verify()
+        finally:
+            store.close()
+    except StoreCorrupt as error:
+        return str(error)
+    return None
 
 
 def feed_links(links: LinkEvents, queue: Queue) -> None:

@@ -24,6 +24,8 @@ from calico.agent.events import (
     LinksLost,
     Queue,
     Stop,
+    StoreChecked,
+    StoreEvent,
     TableTouched,
 )
 from calico.agent.journal import Journal
@@ -149,9 +151,7 @@ class Agent:
         else:
             self._workloads.resync_links()
 
-    def _take_from_store(
-        self, event: Everything | Changes | StoreSilent | StoreAnswers
-    ) -> None:
+    def _take_from_store(self, event: StoreEvent) -> None:
         match event:
             case Everything():
                 if self._is_complete:
@@ -167,6 +167,8 @@ class Agent:
                 self._reporting.store_is_silent(event.reason)
             case StoreAnswers():
                 self._reporting.store_answers()
+            case StoreChecked():
+                self._reporting.note_problem("datastore", event.damage)
             case _:
                 assert_never(event)
 
@@ -263,10 +265,12 @@ class Agent:
                 self._dataplane.put_guard()
             return
         n_steps = self._dataplane.repair_or_refuse(self._compiler)
+        # The next change may have run into it, and repaired it, before us.
+        n_steps += self._dataplane.take_mended()
         self._state = None
         if n_steps:
             self._reporting.note_drift(by, n_steps)
-            # Until the repair, flows may have begun that policy denies.
+            # What began while the table was not ours goes on as established.
             self._suspect(Suspects(self._every_address()))
 
     def _every_address(self) -> frozenset[PackedAddress]:
