@@ -9,7 +9,7 @@ repeated with the one policy that it was a change of.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -47,12 +47,19 @@ class Outcome:
     """What came of some policies.
 
     Attributes:
-        problems: The differences, in words.
+        problems: The differences, in words; all of one policy.
+        policy: That policy in words, and how to repeat it.
         tally: How many policies and packets of each kind were judged.
     """
 
     problems: list[str] = field(default_factory=list[str])
+    policy: str = ""
     tally: Counter[str] = field(default_factory=Counter[str])
+
+    @property
+    def report(self) -> str:
+        """The first few differences, and where they were found."""
+        return "\n".join((*self.problems[:3], self.policy))
 
     @property
     def n_cases(self) -> int:
@@ -91,7 +98,6 @@ def run_cases(
     *,
     grace_s: float = GRACE_S,
     reads_back: bool = True,
-    tell: Callable[[Outcome], None] = lambda _: None,
 ) -> Outcome:
     """Judge many random policies in this namespace, until one is judged wrong.
 
@@ -100,7 +106,6 @@ def run_cases(
         n_policies: How many to try.
         grace_s: See `Judge`.
         reads_back: Whether to compare the whole table after each commit, too.
-        tell: Told after each policy what has come of all so far.
     """
     outcome = Outcome()
     judge = Judge.open(grace_s)
@@ -112,19 +117,20 @@ def run_cases(
             if reads_back and (n_steps := judge.n_differences()):
                 outcome.problems.append(f"a commit leaves out {n_steps} steps")
             try_packets(judge, Aim(random, snapshot), outcome)
-        tell(outcome)
         if outcome.problems:
-            n_needed = 1 if number == seed else 2
-            repeat = (
-                f"CALICO_TEST_SEED={number + 1 - n_needed}"
-                f" CALICO_TEST_POLICIES={n_needed}"
-                f" .venv/bin/python -P -m pytest {TEST}"
-            )
-            what = f"policy {number}:\n{words_of(snapshot)}\nrepeat: {repeat}"
-            outcome.problems.append(what)
+            outcome.policy = f"{words_of(snapshot)}\n{_repeat(seed, number)}"
             break
     judge.close()
     return outcome
+
+
+def _repeat(seed: int, number: int) -> str:
+    """Say how to judge a policy again, as a change of the one before it."""
+    first = max(seed, number - 1)
+    return (
+        f"repeat: CALICO_TEST_SEED={first} CALICO_TEST_POLICIES={number - first + 1}"
+        f" .venv/bin/python -P -m pytest {TEST}"
+    )
 
 
 def enforce(judge: Judge, snapshot: Snapshot, random: Random, outcome: Outcome) -> bool:
