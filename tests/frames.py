@@ -18,13 +18,27 @@ def marker(number: int) -> bytes:
 
 def frame(packet: Packet, destination_mac: bytes, mark: bytes) -> bytes:
     """Build the frame that carries `packet` with `mark` as its payload."""
+    return ethernet_header(packet, destination_mac) + datagram(packet, mark)
+
+
+def ethernet_header(packet: Packet, destination_mac: bytes) -> bytes:
+    """Build what precedes the IP packet in its frame."""
     kind = b"\x08\x00" if packet.source.version == 4 else b"\x86\xdd"
-    return destination_mac + packet.source_mac + kind + datagram(packet, mark)
+    return destination_mac + packet.source_mac + kind
 
 
-def datagram(packet: Packet, mark: bytes, *, is_reply: bool = False) -> bytes:
-    """Build the IP packet alone."""
-    body = _body(packet, mark, is_reply=is_reply)
+def datagram(
+    packet: Packet, mark: bytes, *, is_reply: bool = False, about: bytes = b""
+) -> bytes:
+    """Build the IP packet alone.
+
+    Args:
+        packet: What its headers say.
+        mark: Its payload.
+        is_reply: A TCP segment answers another one.
+        about: Of an ICMP error, the beginning of the packet that it is about.
+    """
+    body = _body(packet, about + mark, is_reply=is_reply)
     if packet.source.version == 4:
         header = struct.pack(
             ">BBHHHBBH4s4s",
@@ -47,6 +61,13 @@ def datagram(packet: Packet, mark: bytes, *, is_reply: bool = False) -> bytes:
         + packet.destination.packed
         + body
     )
+
+
+def beginning(packet: Packet) -> bytes:
+    """Return as much of a packet as an ICMP error about it repeats at least."""
+    n_header = 20 if packet.source.version == 4 else 40
+    # The length and the checksums are those of the whole packet.
+    return datagram(packet, bytes(MARKER_BYTES))[: n_header + 8]
 
 
 def find_marker(data: bytes) -> bytes | None:
@@ -74,7 +95,7 @@ def _body(packet: Packet, mark: bytes, *, is_reply: bool) -> bytes:
             raw = struct.pack(">BBHHH", *kind, 0, packet.source_port, 1)
             return _with_checksum(packet, raw + mark, 2)
         case _:
-            return bytes(4) + mark
+            return bytes(8) + mark
 
 
 def _with_checksum(packet: Packet, body: bytes, at: int) -> bytes:

@@ -14,7 +14,8 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,10 @@ from frames import find_marker
 _TUNSETIFF = 0x400454CA
 _IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
 _IPPROTO = (1, 6, 17, 47, 58, 253)
-_DEADLINE_S = 2.0
+_DEADLINE_S = 30.0
+_RECEIVE_BYTES = 1 << 22
+HOST_ITSELF = "host"
+"""Where packets end that are delivered here, and begin that are sent here."""
 
 SYSCTLS = (
     ("net/ipv4/ip_forward", "1"),
@@ -33,6 +37,10 @@ SYSCTLS = (
     ("net/ipv6/conf/default/accept_dad", "0"),
     ("net/ipv6/conf/all/accept_dad", "0"),
     ("net/ipv4/icmp_ratelimit", "0"),
+    # What the host itself announces of its groups comes at once and not while
+    # packets are counted.
+    ("net/ipv6/conf/all/mldv2_unsolicited_report_interval", "1"),
+    ("net/ipv6/conf/default/mldv2_unsolicited_report_interval", "1"),
 )
 
 
@@ -42,11 +50,14 @@ class Wire:
 
     Attributes:
         macs: The address of each interface's host end.
+        raw: Receive what is delivered to the host, by descriptor.
+        own: Send what the host itself says, by IP version.
     """
 
     taps: dict[str, int] = field(default_factory=dict[str, int])
     macs: dict[str, bytes] = field(default_factory=dict[str, bytes])
     raw: dict[int, socket.socket] = field(default_factory=dict[int, socket.socket])
+    own: dict[int, socket.socket] = field(default_factory=dict[int, socket.socket])
 
     def open(self, interfaces: Iterable[str]) -> None:
         """Make the interfaces in this (private) namespace and bring them up."""
@@ -63,22 +74,43 @@ class Wire:
         for family in (socket.AF_INET, socket.AF_INET6):
             for protocol in _IPPROTO:
                 made = socket.socket(family, socket.SOCK_RAW, protocol)
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
                 made.settimeout(0)
                 self.raw[made.fileno()] = made
+        for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
+            # This protocol's sockets take whole packets, with their headers.
+            raw = socket.IPPROTO_RAW
+            self.own[version] = socket.socket(family, socket.SOCK_RAW, raw)
 
     def close(self) -> None:
         """Close everything; the interfaces go with their descriptors."""
         for descriptor in self.taps.values():
             os.close(descriptor)
-        for made in self.raw.values():
+        for made in (*self.raw.values(), *self.own.values()):
             made.close()
 
     def send(self, interface: str, data: bytes) -> None:
         """Let a frame enter the host by an interface."""
         os.write(self.taps[interface], data)
 
-    def receive(self, awaited: Iterable[bytes]) -> Mapping[bytes, set[str]]:
+    def send_from_host(self, data: bytes) -> None:
+        """Let the host itself send an IP packet."""
+        version = data[0] >> 4
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        at, size = (16, 4) if version == 4 else (24, 16)
+        address = socket.inet_ntop(family, data[at : at + size])
+        # What a rule drops on its way out is refused to its sender.
+        with suppress(PermissionError):
+            self.own[version].sendto(data, (address, 0))
+
+    def receive(
+        self, awaited: Iterable[bytes], patience_s: float = _DEADLINE_S
+    ) -> Mapping[bytes, set[str]]:
         """Collect where markers came out, until all awaited ones have.
+
+        Args:
+            awaited: Markers to wait for.
+            patience_s: How long to wait.
 
         Returns:
             For each marker seen, the interfaces it left by; `host` for those
@@ -86,10 +118,11 @@ class Wire:
         """
         seen: dict[bytes, set[str]] = {}
         missing = set(awaited)
-        names = {descriptor: name for name, descriptor in self.taps.items()}
-        deadline = time.monotonic() + _DEADLINE_S
+        deadline = time.monotonic() + patience_s
         poll = select.poll()
-        for descriptor in (*names, *self.raw):
+        names = {descriptor: name for name, descriptor in self.taps.items()}
+        names.update(dict.fromkeys(self.raw, HOST_ITSELF))
+        for descriptor in names:
             poll.register(descriptor, select.POLLIN)
         while True:
             left = max(0.0, deadline - time.monotonic()) if missing else 0.0
@@ -97,15 +130,19 @@ class Wire:
             if not ready:
                 return seen
             for descriptor, _ in ready:
-                data = (
-                    os.read(descriptor, 65536)
-                    if descriptor in names
-                    else self.raw[descriptor].recv(65536)
-                )
+                for mark in self._drain(descriptor):
+                    seen.setdefault(mark, set()).add(names[descriptor])
+                    missing.discard(mark)
+
+    def _drain(self, descriptor: int) -> Iterator[bytes]:
+        """Read all that has come, and yield the markers in it."""
+        raw = self.raw.get(descriptor)
+        with suppress(BlockingIOError):
+            while True:
+                data = os.read(descriptor, 65536) if raw is None else raw.recv(65536)
                 mark = find_marker(data)
                 if mark is not None:
-                    seen.setdefault(mark, set()).add(names.get(descriptor, "host"))
-                    missing.discard(mark)
+                    yield mark
 
     def receive_frame(self, interface: str, awaited: bytes) -> bytes:
         """Wait for the frame with this marker on one interface."""
@@ -125,9 +162,11 @@ def _mac_of(name: str) -> bytes:
     return bytes.fromhex(json.loads(shown)[0]["address"].replace(":", ""))
 
 
-def ip(*words: str) -> str:
+def ip(*words: str, stdin: str = "") -> str:
     """Run ip(8) in this namespace and return what it prints."""
-    done = subprocess.run(("ip", *words), check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ("ip", *words), check=True, capture_output=True, text=True, input=stdin
+    )
     return done.stdout
 
 
