@@ -159,9 +159,15 @@ def test_node_finds_its_address_and_keeps_what_others_set(user: User) -> None:
     [
         (["--ip=300.1.1.1"], "Invalid IPv4 address specified with --ip argument."),
         (["--ip6=fe80::1%x"], "Invalid IPv6 address specified with --ip6 argument."),
-        (["--as=0"], "Invalid AS Number specified."),
+        (["--as=1.65536"], "Invalid AS Number specified."),
+        ([f"--as={'9' * 5000}"], "Invalid AS Number specified."),
+        (["--as=1."], "Invalid AS Number specified."),
         (["--as=4294967296"], "Invalid AS Number specified."),
         (["--detach=maybe"], "Valid values for --detach are 'true' and 'false'"),
+        (
+            ["--libnetwork", "--detach=false"],
+            "The only valid value for --detach is 'true' when using libnetwork\n",
+        ),
         (["--backend=bird"], "--backend: bird is not built yet; leave it out."),
         (["--runtime=lxc"], "Runtime must be 'docker', 'rkt' or 'none'."),
         (["--no-pull"], "--no-pull: there is no image to pull"),
@@ -177,6 +183,15 @@ def test_what_cannot_be_done_is_refused_before_anything(
     assert err.startswith(said)
     assert user.host.store.get(READY_KEY) is None
     assert running_pid(user.host.run_dir) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"), [("0", "0"), ("0.64512", "64512"), ("1.10", "65546")]
+)
+def test_as_number_is_kept_as_one_number(user: User, given: str, shown: str) -> None:
+    user.done("node", "--ip=172.31.0.2", f"--as={given}")
+    (node,) = json.loads(user.done("node", "show", "-o", "json"))
+    assert (node["as_num"], node["as_inherited"]) == (shown, False)
 
 
 def test_address_of_another_host_is_refused(user: User) -> None:
