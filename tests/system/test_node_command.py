@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from calico.codec.keys import READY_KEY
 from calico.linux.sysctl import CONNTRACK_MAX, FORWARDING
 from calico.model.names import HostName
 from calico.node.pidfile import running_pid
-from calico.store.api import Delete, Note, Transaction
+from calico.store.api import Delete, Note, Put, Transaction
 from calico.store.host_status import HostStatus, HostStatusWriter
 
 pytestmark = pytest.mark.system
@@ -256,6 +257,81 @@ def test_chains_of_others_that_can_drop_are_named_with_a_way_out(user: User) -> 
     assert "ip filter FORWARD (forward): policy drop" in out
     assert "iptables -I FORWARD -i cali+ -j ACCEPT" in out
     assert "iptables -I FORWARD -o cali+ -j ACCEPT" in out
+
+
+def test_status_says_that_it_may_not_ask(user: User) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    # The directories of tests are root's alone, so this one is reached by a
+    # directory that is open; the socket itself decides.
+    with tempfile.TemporaryDirectory(prefix="calico-status-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        Path(name, "agent.sock").hardlink_to(user.host.run_dir / "agent.sock")
+        ended = subprocess.run(
+            [*words, str(CALICOCTL), "status"],
+            env={**user.host.environ, "CALICO_RUN_DIR": name},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    first, rest = ended.stderr.split("\n", 1)
+    assert first == "calico-node may not be asked by this user"
+    assert "Permission denied: this user may not ask the agent; use sudo" in rest
+    assert "usermod --append --groups calico USER" in rest
+    assert "calico-node is running." in user.done("status")
+
+
+def test_status_fails_where_the_datastore_does(user: User) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    assert user.run("status")[0] == 0
+    user.host.environ["ETCD_ENDPOINTS"] = "http://127.0.0.1:1"
+    code, out, err = user.run("status")
+    assert (code, "calico-node is running." in out) == (5, True)
+    assert "http://127.0.0.1:1: ETCD_ENDPOINTS asks for etcd" in err
+    code, out, _ = user.run("status", "-o", "json")
+    assert (code, json.loads(out)["unused_keys"]) == (5, None)
+    del user.host.environ["ETCD_ENDPOINTS"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "policy as it is stays in force."),
+        (("--remove-rules",), "they lose their interfaces,"),
+    ],
+)
+def test_stop_says_what_becomes_of_workloads(
+    user: User, words: tuple[str, ...], said: str
+) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    endpoint = "/calico/v1/host/h1/workload/namespace/w/endpoint/e"
+    user.host.commit(Put(endpoint, b'{"state": "active", "name": "cali1"}'))
+    code, out, err = user.run("node", "stop", *words)
+    assert (code, out) == (1, "")
+    assert said in " ".join(err.split())
+    assert running_pid(user.host.run_dir) is not None
+    code, out, err = user.run("node", "stop", "--force", *words)
+    assert (code, out) == (0, "Node stopped\n")
+    assert said in " ".join(err.split())
+    tables = user.host.space.run("nft", "list", "tables")
+    assert ("inet calico" in tables) == (not words)
+    log = (user.host.directory / "log" / "agent.log").read_text()
+    assert "the agent ends as asked, and takes nothing out of the kernel" in log
+
+
+def test_another_user_is_refused_in_one_way(user: User) -> None:
+    words = ["setpriv", "--reuid=65534", "--clear-groups", str(CALICOCTL)]
+    for line in ("node --ip=172.31.0.2", "node stop", "node remove"):
+        ended = subprocess.run(
+            [*words, *line.split()],
+            env=user.host.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == "This command must be run as root.\n"
 
 
 def test_wait_names_hosts_that_lag(user: User) -> None:

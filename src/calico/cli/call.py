@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from calico.cli import output
 from calico.cli.parse import Command
+from calico.cli.refusal import Refused, paragraph
 from calico.cli.usage import show_word
 from calico.codec.json_text import Json
-from calico.settings import Settings
+from calico.settings import BadAuthority, Settings
 from calico.store.api import Note, Store
 
 
@@ -64,9 +65,13 @@ class Call:
 
         Raises:
             InvalidResource: The environment says something impossible.
+            Refused: So does `ETCD_AUTHORITY`, in the original's words.
         """
         if self._settings is None:
-            self._settings = Settings.from_environment(self.environ)
+            try:
+                self._settings = Settings.from_environment(self.environ)
+            except BadAuthority as error:
+                raise Refused(paragraph(str(error))) from None
         return self._settings
 
     @property

@@ -7,7 +7,6 @@ from dataclasses import replace
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import Path
 
-from calico.attach.site import require_root
 from calico.cli import output
 from calico.cli.call import Call
 from calico.cli.exit_codes import INTERRUPTED
@@ -19,7 +18,7 @@ from calico.cli.node_process import (
     stop_supervisor,
     wait_enforcing,
 )
-from calico.cli.refusal import Refused
+from calico.cli.refusal import Refused, require_root
 from calico.codec.keys import POLICY_PREFIXES
 from calico.linux.host_links import RouteSocket
 from calico.node.pidfile import running_pid

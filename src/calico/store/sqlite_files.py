@@ -21,9 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calico.model.errors import StoreCorrupt, StoreNotPermitted, Unavailable
-
-GROUP = "calico"
-"""The group that may use the store of the machine, where it exists."""
+from calico.settings import GROUP, how_to_join
 
 REMOTE_FILE_SYSTEMS = frozenset(
     {
@@ -138,7 +136,7 @@ def not_permitted(path: Path, found: str) -> StoreNotPermitted:
         found,
         (
             "use sudo",
-            f"have yourself added to the group {GROUP} and log in again",
+            how_to_join("run any calicoctl command that uses the datastore"),
             "try it in a lab of your own: calicoctl lab up",
         ),
     )

@@ -228,6 +228,15 @@ def test_etcd_is_never_replaced_by_sqlite(
     assert not (tmp_path / "calico.db").exists()
 
 
+def test_malformed_etcd_authority_is_refused_in_the_words_of_the_original(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ETCD_AUTHORITY", "noport")
+    assert main(["profile", "show"]) == 1
+    said = "Invalid ETCD_AUTHORITY. Address must take the form <address>:<port>."
+    assert capsys.readouterr().err == f"{said} Value\nprovided is 'noport'\n\n"
+
+
 def test_odd_bytes_in_words_are_named_and_refused(tmp_path: Path) -> None:
     outcome = run_here(["profile", "add", "a\udcff\n"], tmp_path)
     assert outcome.code == 1

@@ -41,7 +41,7 @@ GROUP = Group(
         " false: stay; Ctrl-C stops the agent.",
         "--backend=<BACKEND>": "none: policy only. There is no other yet.",
         "--force": "Stop although workloads are connected. Policy as it is stays in"
-        " the kernel.",
+        " the kernel, unless --remove-rules is given.",
         "--remove-rules": "Also take out of the kernel what the agent put there, and"
         " the interfaces of the workloads, which would be open without it.",
         "--hostname=<HOSTNAME>": "The host to remove; without it, this one.",
