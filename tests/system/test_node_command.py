@@ -334,6 +334,22 @@ def test_another_user_is_refused_in_one_way(user: User) -> None:
         assert ended.stderr == "This command must be run as root.\n"
 
 
+def test_value_of_a_host_counts_and_is_named(user: User) -> None:
+    name = "DefaultEndpointToHostAction"
+    user.done("config", "felix", name, "--remove")
+    user.done("node", "--ip=172.31.0.2")
+    assert user.done("config", "felix", name, "--host=h1") == "RETURN\n"
+    code, _, err = user.run("config", "felix", name, "DROP")
+    assert (code, "host h1 has the value RETURN of its own" in err) == (0, True)
+    (command,) = [each for each in err.split("`") if each.startswith("calicoctl ")]
+    assert user.done(*command.split()[1:]) == "Value removed\n"
+    assert user.run("config", "felix", name) == (0, "DROP\n", "")
+    # What was wished for all hosts is not beaten by the next start.
+    user.done("node", "--ip=172.31.0.2")
+    assert user.run("config", "felix", name) == (0, "DROP\n", "")
+    assert user.run("config", "felix", name, "RETURN", "--host=h1") == (0, "", "")
+
+
 def test_wait_names_hosts_that_lag(user: User) -> None:
     code, _, err = user.run("wait", "--timeout=0")
     assert code == 4
