@@ -75,6 +75,41 @@ _FELIX: Mapping[str, Parameter] = {
         )
     },
 }
+# What the original's agent reads besides; a name that is in neither may be a
+# slip of the pen.
+_KEPT = frozenset(
+    {
+        "ClusterGUID",
+        "DropActionOverride",
+        "EndpointReportingDelaySecs",
+        "EndpointReportingEnabled",
+        "EtcdDriverLogFilePath",
+        "EtcdDriverPrometheusMetricsPort",
+        "FailsafeInboundHostPorts",
+        "FailsafeOutboundHostPorts",
+        "HostInterfacePollInterval",
+        "IgnoreLooseRPF",
+        "IpInIpEnabled",
+        "IpInIpMtu",
+        "IpInIpTunnelAddr",
+        "IptablesMarkMask",
+        "IptablesRefreshInterval",
+        "Ipv6Support",
+        "LogFilePath",
+        "LogSeverityFile",
+        "LogSeveritySys",
+        "MaxIpsetSize",
+        "MetadataAddr",
+        "MetadataPort",
+        "PeriodicResyncInterval",
+        "PrometheusMetricsEnabled",
+        "PrometheusMetricsPort",
+        "ReportingIntervalSecs",
+        "ReportingTTLSecs",
+        "StartupCleanupDelay",
+        "UsageReportingEnabled",
+    }
+)
 _BGP: Mapping[str, Parameter] = {
     _LOG_LEVEL: _words(_LOG_LEVEL, "none", "debug", "info")
 }
@@ -182,7 +217,8 @@ def _find(call: Call) -> tuple[str, Parameter | None]:
     name = call.word("NAME")
     known = _FELIX if call.has("felix") else _BGP
     parameter = known.get(name)
-    if parameter is None:
+    is_kept = call.has("felix") and name in _KEPT
+    if parameter is None and not is_kept:
         text = f"The configuration '{name}' is not recognized as a valid option."
         _require_force(call, text, f"Valid options: {', '.join(known)}.")
     stored_as = name if parameter is None else parameter.stored_as

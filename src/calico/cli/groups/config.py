@@ -32,8 +32,8 @@ GROUP = Group(
         " DefaultEndpointToHostAction when there is no value for it.",
         "--remove": "Take the value away, so that the default is in force, or after"
         " the host's own value that of all hosts.",
-        "--force": "Accept any name and any value. Parameters of the original that"
-        " are not listed here are kept and have no effect.",
+        "--force": "Accept any name and any value. The other parameters of the"
+        " original need no --force; they are kept and have no effect.",
     },
     examples=(
         Example("config felix loglevel debug", "let every agent say more"),
