@@ -78,13 +78,33 @@ class Call:
     def store(self) -> Store:
         """The datastore, opened when first asked for.
 
+        A command that only shows something makes none: a mistyped directory
+        would look like one without any policy.
+
         Raises:
             Unavailable: It cannot be reached, or refuses us.
         """
+        if self.command.form.shape:
+            return self.existing_store
         if self._store is None:
             from calico.store.open import open_store  # noqa: PLC0415 -- some need none
 
             self._store = open_store(self.settings)
+        return self._store
+
+    @property
+    def existing_store(self) -> Store:
+        """The datastore, for a command that makes none.
+
+        Raises:
+            Unavailable: It cannot be reached, refuses us, or does not exist.
+        """
+        if self._store is None:
+            from calico.store.open import (  # noqa: PLC0415 -- some need none
+                open_existing_store,
+            )
+
+            self._store = open_existing_store(self.settings)
         return self._store
 
     def note(self) -> Note:

@@ -148,6 +148,7 @@ def file_size(path: Path) -> int | None:
     Raises:
         StoreNotPermitted: This user may not look.
         StoreCorrupt: Something else than a file is there.
+        Unavailable: Nobody can look, as below a file in place of a directory.
     """
     try:
         found = path.lstat()
@@ -155,6 +156,8 @@ def file_size(path: Path) -> int | None:
         return None
     except PermissionError:
         raise not_permitted(path, "cannot be seen by this user") from None
+    except OSError as error:
+        raise Unavailable(str(path), error.strerror or str(error)) from error
     if not stat.S_ISREG(found.st_mode):
         raise StoreCorrupt(str(path), "is not a regular file")
     return found.st_size

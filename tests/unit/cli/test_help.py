@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
-from command_lines import ROOT, run_here
+from command_lines import ROOT, environment, run_here
 
 from calico.cli.grammar import Example, split_form
 from calico.cli.groups import SUMMARIES, load_group
 from calico.cli.help import group_help, top_help
 from calico.cli.parse import parse_command
 from calico.cli.reference import reference
+from calico.settings import Settings
+from calico.store.open import open_store
 
 # These change the network; their examples are run where that can be undone.
 WITH_A_NETWORK = {"container", "lab", "node", "status", "wait"}
@@ -51,6 +53,7 @@ def test_example_is_a_command(name: str, example: Example) -> None:
     ids=example_id,
 )
 def test_example_works(name: str, example: Example, tmp_path: Path) -> None:
+    open_store(Settings.from_environment(environment(tmp_path))).close()
     for line in (*example.before, example.command):
         outcome = run_here(line.split(), tmp_path)
         assert (outcome.code, outcome.err) == (0, ""), (name, line)
