@@ -11,13 +11,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from calico.model.errors import InvalidResource
+from calico.model.errors import CalicoError, InvalidResource
 from calico.model.names import HostName, parse_host_name
 
 DEFAULT_DATA_DIR = Path("/var/lib/calico")
 DEFAULT_RUN_DIR = Path("/run/calico")
 DEFAULT_LOG_DIR = Path("/var/log/calico")
 DEFAULT_ETCD_SCHEME = "http"
+
+GROUP = "calico"
+"""The group that may use what is the machine's, where it exists."""
+
+_MAX_PORT = 65535
+
+
+class BadAuthority(CalicoError):  # noqa: N818 -- says what happened, as the others do
+    """`ETCD_AUTHORITY` is no address with a port.
+
+    Attributes:
+        found: What it is.
+    """
+
+    def __init__(self, found: str) -> None:
+        super().__init__(found)
+        self.found = found
+
+    def __str__(self) -> str:
+        return (
+            "Invalid ETCD_AUTHORITY. Address must take the form <address>:<port>."
+            f" Value provided is '{self.found}'"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +93,7 @@ class Settings:
         Raises:
             InvalidResource: `HOSTNAME`, or the kernel's name for this machine,
                 cannot be a host name.
+            BadAuthority: `ETCD_AUTHORITY` is no address with a port.
         """
         return cls(
             hostname=_hostname(environ),
@@ -102,6 +126,7 @@ def _etcd(environ: Mapping[str, str]) -> EtcdSettings | None:
         endpoints = tuple(part for part in parts if part)
     elif authority := environ.get("ETCD_AUTHORITY"):
         variable = "ETCD_AUTHORITY"
+        _verify_authority(authority)
         scheme = environ.get("ETCD_SCHEME") or DEFAULT_ETCD_SCHEME
         endpoints = (f"{scheme}://{authority}",)
     else:
@@ -117,6 +142,38 @@ def _etcd(environ: Mapping[str, str]) -> EtcdSettings | None:
     )
 
 
+def _verify_authority(text: str) -> None:
+    host, _, port = text.rpartition(":")
+    is_literal = host.startswith("[") and host.endswith("]")
+    is_port = port.isascii() and port.isdecimal() and len(port) <= len("65535")
+    if not (
+        host
+        and (is_literal or not set(host) & set(":/"))
+        and is_port
+        and 0 < int(port) <= _MAX_PORT
+    ):
+        raise BadAuthority(text)
+
+
 def _file(environ: Mapping[str, str], name: str) -> Path | None:
     given = environ.get(name)
     return Path(given).absolute() if given else None
+
+
+def how_to_join(afterwards: str) -> str:
+    """Say how a user comes to be one of those who may use what is the machine's.
+
+    Args:
+        afterwards: What root must do for a group that was made just now.
+    """
+    import grp  # noqa: PLC0415 -- only an error needs it
+
+    join = f"`usermod --append --groups {GROUP} USER`"
+    try:
+        grp.getgrnam(GROUP)
+    except KeyError:
+        return (
+            f"let root make the group {GROUP} (`groupadd --system {GROUP}`), add you"
+            f" to it ({join}) and {afterwards}, and log in again"
+        )
+    return f"let root add you to the group {GROUP} ({join}), and log in again"

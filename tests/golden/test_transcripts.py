@@ -59,6 +59,7 @@ def _put_endpoints(data_dir: Path) -> None:
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
 def test_transcript_is_what_is_printed(path: Path, tmp_path: Path) -> None:
     recorded = path.read_text(encoding="utf-8")
+    open_store(Settings.from_environment(environment(tmp_path))).close()
     if path.stem == "endpoint":
         _put_endpoints(tmp_path)
     remarks = [line for line in recorded.splitlines() if line.startswith("# ")]

@@ -57,6 +57,21 @@ def test_stopped_demo_leaves_nothing(number: signal.Signals) -> None:
         assert user.left_behind() == ""
 
 
+def test_demo_whose_reader_has_gone_ends_quietly() -> None:
+    with lab_user(0) as user:
+        running = user.start(*DEMO)
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.startswith("$"):
+                break
+        running.stdout.close()
+        assert running.stderr is not None
+        assert running.stderr.read() == ""
+        running.stderr.close()
+        assert running.wait(60) == 0
+        assert user.left_behind() == ""
+
+
 def test_killed_demo_leaves_no_process() -> None:
     with lab_user(0) as user:
         running = user.start(*DEMO)

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -262,9 +263,15 @@ def test_node_without_an_address_of_its_own_writes_nothing(user: User) -> None:
     [
         (["--ip=300.1.1.1"], "Invalid IPv4 address specified with --ip argument."),
         (["--ip6=fe80::1%x"], "Invalid IPv6 address specified with --ip6 argument."),
-        (["--as=0"], "Invalid AS Number specified."),
+        (["--as=1.65536"], "Invalid AS Number specified."),
+        ([f"--as={'9' * 5000}"], "Invalid AS Number specified."),
+        (["--as=1."], "Invalid AS Number specified."),
         (["--as=4294967296"], "Invalid AS Number specified."),
         (["--detach=maybe"], "Valid values for --detach are 'true' and 'false'"),
+        (
+            ["--libnetwork", "--detach=false"],
+            "The only valid value for --detach is 'true' when using libnetwork\n",
+        ),
         (["--backend=bird"], "--backend: bird is not built yet; leave it out."),
         (["--runtime=lxc"], "Runtime must be 'docker', 'rkt' or 'none'."),
         (["--no-pull"], "--no-pull: there is no image to pull"),
@@ -280,6 +287,15 @@ def test_what_cannot_be_done_is_refused_before_anything(
     assert err.startswith(said)
     assert user.host.store.get(READY_KEY) is None
     assert running_pid(user.host.run_dir) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"), [("0", "0"), ("0.64512", "64512"), ("1.10", "65546")]
+)
+def test_as_number_is_kept_as_one_number(user: User, given: str, shown: str) -> None:
+    user.done("node", "--ip=172.31.0.2", f"--as={given}")
+    (node,) = json.loads(user.done("node", "show", "-o", "json"))
+    assert (node["as_num"], node["as_inherited"]) == (shown, False)
 
 
 def test_address_of_another_host_is_refused(user: User) -> None:
@@ -344,6 +360,97 @@ def test_chains_of_others_that_can_drop_are_named_with_a_way_out(user: User) -> 
     assert "ip filter FORWARD (forward): policy drop" in out
     assert "iptables -I FORWARD -i cali+ -j ACCEPT" in out
     assert "iptables -I FORWARD -o cali+ -j ACCEPT" in out
+
+
+def test_status_says_that_it_may_not_ask(user: User) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    # The directories of tests are root's alone, so this one is reached by a
+    # directory that is open; the socket itself decides.
+    with tempfile.TemporaryDirectory(prefix="calico-status-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        Path(name, "agent.sock").hardlink_to(user.host.run_dir / "agent.sock")
+        ended = subprocess.run(
+            [*words, str(CALICOCTL), "status"],
+            env={**user.host.environ, "CALICO_RUN_DIR": name},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    first, rest = ended.stderr.split("\n", 1)
+    assert first == "calico-node may not be asked by this user"
+    assert "Permission denied: this user may not ask the agent; use sudo" in rest
+    assert "usermod --append --groups calico USER" in rest
+    assert "calico-node is running." in user.done("status")
+
+
+def test_status_fails_where_the_datastore_does(user: User) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    assert user.run("status")[0] == 0
+    user.host.environ["ETCD_ENDPOINTS"] = "http://127.0.0.1:1"
+    code, out, err = user.run("status")
+    assert (code, "calico-node is running." in out) == (5, True)
+    assert "http://127.0.0.1:1: ETCD_ENDPOINTS asks for etcd" in err
+    code, out, _ = user.run("status", "-o", "json")
+    assert (code, json.loads(out)["unused_keys"]) == (5, None)
+    del user.host.environ["ETCD_ENDPOINTS"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "policy as it is stays in force."),
+        (("--remove-rules",), "they lose their interfaces,"),
+    ],
+)
+def test_stop_says_what_becomes_of_workloads(
+    user: User, words: tuple[str, ...], said: str
+) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    endpoint = "/calico/v1/host/h1/workload/namespace/w/endpoint/e"
+    user.host.commit(Put(endpoint, b'{"state": "active", "name": "cali1"}'))
+    code, out, err = user.run("node", "stop", *words)
+    assert (code, out) == (1, "")
+    assert said in " ".join(err.split())
+    assert running_pid(user.host.run_dir) is not None
+    code, out, err = user.run("node", "stop", "--force", *words)
+    assert (code, out) == (0, "Node stopped\n")
+    assert said in " ".join(err.split())
+    tables = user.host.space.run("nft", "list", "tables")
+    assert ("inet calico" in tables) == (not words)
+    log = (user.host.directory / "log" / "agent.log").read_text()
+    assert "the agent ends as asked, and takes nothing out of the kernel" in log
+
+
+def test_another_user_is_refused_in_one_way(user: User) -> None:
+    words = ["setpriv", "--reuid=65534", "--clear-groups", str(CALICOCTL)]
+    for line in ("node --ip=172.31.0.2", "node stop", "node remove"):
+        ended = subprocess.run(
+            [*words, *line.split()],
+            env=user.host.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == "This command must be run as root.\n"
+
+
+def test_value_of_a_host_counts_and_is_named(user: User) -> None:
+    name = "DefaultEndpointToHostAction"
+    user.done("config", "felix", name, "--remove")
+    user.done("node", "--ip=172.31.0.2")
+    assert user.done("config", "felix", name, "--host=h1") == "RETURN\n"
+    code, _, err = user.run("config", "felix", name, "DROP")
+    assert (code, "host h1 has the value RETURN of its own" in err) == (0, True)
+    (command,) = [each for each in err.split("`") if each.startswith("calicoctl ")]
+    assert user.done(*command.split()[1:]) == "Value removed\n"
+    assert user.run("config", "felix", name) == (0, "DROP\n", "")
+    # What was wished for all hosts is not beaten by the next start.
+    user.done("node", "--ip=172.31.0.2")
+    assert user.run("config", "felix", name) == (0, "DROP\n", "")
+    assert user.run("config", "felix", name, "RETURN", "--host=h1") == (0, "", "")
 
 
 def test_wait_names_hosts_that_lag(user: User) -> None:

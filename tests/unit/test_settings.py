@@ -1,13 +1,14 @@
 """What the environment says, and what it says when it is silent."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from calico.model.errors import InvalidResource
 from calico.model.names import HostName
-from calico.settings import EtcdSettings, Settings
+from calico.settings import BadAuthority, EtcdSettings, Settings
 
 
 def test_an_empty_environment_gives_the_documented_places() -> None:
@@ -76,6 +77,22 @@ def test_authority_is_one_endpoint_of_the_scheme(scheme: str, endpoint: str) -> 
 def test_endpoints_that_name_none_are_refused_not_ignored() -> None:
     with pytest.raises(InvalidResource, match="ETCD_ENDPOINTS"):
         Settings.from_environment({"ETCD_ENDPOINTS": " , "})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["noport", ":2379", "a:", "a:b", "a:0", "a:65536", "::1", "http://a:1", "a:²"],
+)
+def test_authority_without_address_or_port_is_refused(text: str) -> None:
+    with pytest.raises(BadAuthority, match=re.escape(f"Value provided is '{text}'")):
+        Settings.from_environment({"ETCD_AUTHORITY": text})
+
+
+@pytest.mark.parametrize("text", ["a:65535", "10.0.0.1:1", "[::1]:2379"])
+def test_authority_with_address_and_port_is_taken(text: str) -> None:
+    etcd = Settings.from_environment({"ETCD_AUTHORITY": text}).etcd
+    assert etcd is not None
+    assert etcd.endpoints == (f"http://{text}",)
 
 
 def test_tests_keep_off_the_directories_of_the_machine() -> None:

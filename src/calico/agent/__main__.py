@@ -155,7 +155,9 @@ def _run(parts: _Parts, nft: NftSocket) -> None:
     agent.run(queue)
     parts.publisher.end()
     status.join(_WITHDRAW_WITHIN_S)
-    parts.journal.info("stop", "the agent ends as asked; policy stays in the kernel")
+    parts.journal.info(
+        "stop", "the agent ends as asked, and takes nothing out of the kernel"
+    )
 
 
 def _numbered(*limits: Sequence[str]) -> dict[str, str]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from calico.cli import output
 from calico.cli.parse import Command
+from calico.cli.refusal import Refused, paragraph
 from calico.cli.usage import show_word
 from calico.codec.json_text import Json
-from calico.settings import Settings
+from calico.settings import BadAuthority, Settings
 from calico.store.api import Note, Store
 
 
@@ -64,22 +65,46 @@ class Call:
 
         Raises:
             InvalidResource: The environment says something impossible.
+            Refused: So does `ETCD_AUTHORITY`, in the original's words.
         """
         if self._settings is None:
-            self._settings = Settings.from_environment(self.environ)
+            try:
+                self._settings = Settings.from_environment(self.environ)
+            except BadAuthority as error:
+                raise Refused(paragraph(str(error))) from None
         return self._settings
 
     @property
     def store(self) -> Store:
         """The datastore, opened when first asked for.
 
+        A command that only shows something makes none: a mistyped directory
+        would look like one without any policy.
+
         Raises:
             Unavailable: It cannot be reached, or refuses us.
         """
+        if self.command.form.shape:
+            return self.existing_store
         if self._store is None:
             from calico.store.open import open_store  # noqa: PLC0415 -- some need none
 
             self._store = open_store(self.settings)
+        return self._store
+
+    @property
+    def existing_store(self) -> Store:
+        """The datastore, for a command that makes none.
+
+        Raises:
+            Unavailable: It cannot be reached, refuses us, or does not exist.
+        """
+        if self._store is None:
+            from calico.store.open import (  # noqa: PLC0415 -- some need none
+                open_existing_store,
+            )
+
+            self._store = open_existing_store(self.settings)
         return self._store
 
     def note(self) -> Note:

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from calico.cli import output
 from calico.cli.call import Call
 from calico.cli.refusal import Refused, paragraph
-from calico.codec.keys import bgp_config_key, encode_key
+from calico.codec.keys import (
+    HOST_PREFIX,
+    bgp_config_key,
+    bird_ip_key,
+    decode_key,
+    encode_key,
+)
 from calico.compiler import settings
 from calico.model.errors import InvalidResource
-from calico.model.names import HostName
+from calico.model.names import HostName, parse_host_name
 from calico.model.snapshot import SettingKey
-from calico.store.api import Delete, Put, Scope, Transaction, View
+from calico.store.api import Delete, KeyValue, Put, Scope, Transaction, View
 
 _FORCE_IT = "Use the --force option to override."
 _FORCED = "The --force option is set."
@@ -69,6 +75,41 @@ _FELIX: Mapping[str, Parameter] = {
         )
     },
 }
+# What the original's agent reads besides; a name that is in neither may be a
+# slip of the pen.
+_KEPT = frozenset(
+    {
+        "ClusterGUID",
+        "DropActionOverride",
+        "EndpointReportingDelaySecs",
+        "EndpointReportingEnabled",
+        "EtcdDriverLogFilePath",
+        "EtcdDriverPrometheusMetricsPort",
+        "FailsafeInboundHostPorts",
+        "FailsafeOutboundHostPorts",
+        "HostInterfacePollInterval",
+        "IgnoreLooseRPF",
+        "IpInIpEnabled",
+        "IpInIpMtu",
+        "IpInIpTunnelAddr",
+        "IptablesMarkMask",
+        "IptablesRefreshInterval",
+        "Ipv6Support",
+        "LogFilePath",
+        "LogSeverityFile",
+        "LogSeveritySys",
+        "MaxIpsetSize",
+        "MetadataAddr",
+        "MetadataPort",
+        "PeriodicResyncInterval",
+        "PrometheusMetricsEnabled",
+        "PrometheusMetricsPort",
+        "ReportingIntervalSecs",
+        "ReportingTTLSecs",
+        "StartupCleanupDelay",
+        "UsageReportingEnabled",
+    }
+)
 _BGP: Mapping[str, Parameter] = {
     _LOG_LEVEL: _words(_LOG_LEVEL, "none", "debug", "info")
 }
@@ -78,8 +119,9 @@ def show(call: Call) -> int:
     """Print the value of a parameter."""
     key, _ = _find(call)
     item = call.store.get(key)
-    value = None if item is None else item.value.decode("utf-8", "backslashreplace")
+    value = None if item is None else _shown(item)
     names = [] if value is None else [value]
+    _warn(call, key, value)
     return call.show(
         {"name": call.word("NAME"), "value": value},
         names,
@@ -100,6 +142,7 @@ def put(call: Call) -> int:
             f"{call.word('NAME')} is kept, and has no effect on the agents here."
         )
     call.store.commit(Transaction((), (Put(key, encoded),), call.note()))
+    _warn(call, key, value)
     return 0
 
 
@@ -124,7 +167,45 @@ def remove(call: Call) -> int:
 
     _, was_there = call.store.update(Scope(keys=(key,)), decide)
     output.line("Value removed" if was_there else _NONE)
+    _warn(call, key, None)
     return 0
+
+
+def _warn(call: Call, key: str, value: str | None) -> None:
+    """Name the hosts that go by another value of their own, or do not exist.
+
+    Args:
+        call: The command.
+        key: Where the value is. A host's own is in force there, if there is
+            such a host.
+        value: What is there; `None` for nothing.
+    """
+    parameter = decode_key(key)
+    if not isinstance(parameter, SettingKey):
+        return
+    if parameter.host is not None:
+        known = value is None or call.store.get(bird_ip_key(parameter.host))
+        if not known:
+            output.complain(
+                f"WARNING: there is no host {parameter.host} yet; `calicoctl node show`"
+                " lists the hosts."
+            )
+        return
+    end = f"/config/{parameter.name}"
+    for item in call.store.list_prefix(HOST_PREFIX).items:
+        # Only what ends so is decoded: there may be many endpoints.
+        own = decode_key(item.key) if item.key.endswith(end) else None
+        if isinstance(own, SettingKey) and _shown(item) != value:
+            command = f"calicoctl config felix {parameter.name} --host={own.host}"
+            force = " --force" if call.has_option("--force") else ""
+            output.complain(
+                f"WARNING: host {own.host} has the value {_shown(item)} of its own,"
+                f" which counts there; `{command} --remove{force}` takes it away."
+            )
+
+
+def _shown(item: KeyValue) -> str:
+    return item.value.decode("utf-8", "backslashreplace")
 
 
 def _find(call: Call) -> tuple[str, Parameter | None]:
@@ -136,7 +217,8 @@ def _find(call: Call) -> tuple[str, Parameter | None]:
     name = call.word("NAME")
     known = _FELIX if call.has("felix") else _BGP
     parameter = known.get(name)
-    if parameter is None:
+    is_kept = call.has("felix") and name in _KEPT
+    if parameter is None and not is_kept:
         text = f"The configuration '{name}' is not recognized as a valid option."
         _require_force(call, text, f"Valid options: {', '.join(known)}.")
     stored_as = name if parameter is None else parameter.stored_as
@@ -148,7 +230,9 @@ def _find(call: Call) -> tuple[str, Parameter | None]:
 
 def _key(call: Call, name: str) -> str:
     if call.has("felix"):
-        return encode_key(SettingKey(name))
+        host = call.option("--host")
+        own = None if host is None else parse_host_name(host)
+        return encode_key(SettingKey(name, own))
     return bgp_config_key(call.settings.hostname if call.has("node") else None, name)
 
 

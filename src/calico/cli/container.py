@@ -12,11 +12,10 @@ from calico.attach.errors import (
     HostNamespace,
     NoSuchPool,
     NotInForce,
-    NotRoot,
     UnknownWorkload,
 )
 from calico.attach.in_force import wait_in_force
-from calico.attach.site import DEFAULT_INTERFACE, Container, Site, require_root
+from calico.attach.site import DEFAULT_INTERFACE, Container, Site
 from calico.attach.workload import (
     Attached,
     Connection,
@@ -30,7 +29,7 @@ from calico.cli.endpoint import show_endpoints
 from calico.cli.endpoints import ProfileChange, Selector, select
 from calico.cli.endpoints import change_profiles as change_profiles_of
 from calico.cli.exit_codes import NOT_IN_FORCE
-from calico.cli.refusal import Refused, paragraph
+from calico.cli.refusal import Refused, paragraph, require_root
 from calico.codec.keys import workload_prefix
 from calico.ipam.errors import AlreadyAssigned, Exhausted, PoolNotFound
 from calico.linux.namespace import NamespaceMissing
@@ -44,7 +43,7 @@ WAIT_S = 10.0
 
 # Of these the words are the original's. The first are paragraphs.
 _PARAGRAPHS = (BadAddress, NoSuchPool, AlreadyAssigned, HostNamespace, AlreadyAttached)
-_LINES = (NotRoot, PoolNotFound, Exhausted)
+_LINES = (PoolNotFound, Exhausted)
 
 
 def add(call: Call) -> int:

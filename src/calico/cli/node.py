@@ -7,7 +7,6 @@ from dataclasses import replace
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import Path
 
-from calico.attach.site import require_root
 from calico.cli import output
 from calico.cli.call import Call
 from calico.cli.exit_codes import INTERRUPTED
@@ -19,7 +18,7 @@ from calico.cli.node_process import (
     stop_supervisor,
     wait_enforcing,
 )
-from calico.cli.refusal import Refused
+from calico.cli.refusal import Refused, require_root
 from calico.codec.keys import POLICY_PREFIXES
 from calico.linux.host_links import RouteSocket
 from calico.node.pidfile import running_pid
@@ -27,6 +26,7 @@ from calico.settings import Settings
 from calico.store.api import Transaction, View
 
 _MAX_AS_NUMBER = 2**32 - 1
+_MAX_AS_DIGITS = 10
 _NOT_OURS = re.compile(r"(docker|br-|cbr|virbr|lxcbr|veth|cali|tunl|flannel)")
 _GONE_OPTIONS = {
     "--node-image": "there is no image: the agent is part of calicoctl",
@@ -73,6 +73,7 @@ def _check_options(call: Call) -> bool:
     Returns:
         Whether to return while the agent runs on.
     """
+    is_detached = _is_detached(call)
     for option, reason in _GONE_OPTIONS.items():
         if call.has_option(option):
             raise Refused(f"{option}: {reason}.")
@@ -86,9 +87,17 @@ def _check_options(call: Call) -> bool:
         raise Refused(f"--backend: {backend} is not built yet; leave it out.")
     if backend not in {None, "none"}:
         raise Refused("Backend must be 'none'.")
+    return is_detached
+
+
+def _is_detached(call: Call) -> bool:
     detach = call.option("--detach")
     if detach not in {None, "true", "false"}:
         raise Refused("Valid values for --detach are 'true' and 'false'")
+    if detach == "false" and call.has_option("--libnetwork"):
+        raise Refused(
+            "The only valid value for --detach is 'true' when using libnetwork"
+        )
     return detach != "false"
 
 
@@ -114,12 +123,17 @@ def _as_number(text: str | None) -> str | None:
         return None
     high, dot, low = text.partition(".")
     parts = (high, low) if dot else (high,)
-    if not all(part.isascii() and part.isdecimal() for part in parts):
+    # Python refuses to read thousands of digits, with an error of its own.
+    if not all(
+        part.isascii() and part.isdecimal() and len(part) <= _MAX_AS_DIGITS
+        for part in parts
+    ):
         raise Refused("Invalid AS Number specified.")
     most = 65535 if dot else _MAX_AS_NUMBER
-    if any(int(part) > most for part in parts) or not int(high):
+    if any(int(part) > most for part in parts):
         raise Refused("Invalid AS Number specified.")
-    return text
+    # Dotted and plain are two spellings of one number, of which one is kept.
+    return str(int(high) * 65536 + int(low)) if dot else str(int(text))
 
 
 def _settings(call: Call) -> Settings:

@@ -34,6 +34,7 @@ WORKLOAD_PREFIX = "cali"
 
 _BGP_HOSTS = BGP_PREFIX + "host/"
 _INTERFACE_PREFIX = "InterfacePrefix"
+_ENDPOINT_TO_HOST = "DefaultEndpointToHostAction"
 _GLOBAL_DEFAULTS = {
     "LogSeverityFile": "none",
     "LogSeverityScreen": "info",
@@ -157,8 +158,10 @@ def _host(view: View, config: NodeConfig) -> Iterator[Operation]:
         yield Delete(bgp_as_number_key(host))
     else:
         yield Put(bgp_as_number_key(host), config.as_number.encode())
-    action_key = encode_key(SettingKey("DefaultEndpointToHostAction", host))
-    yield from _absent(view, action_key, "RETURN")
+    # A value for all hosts is somebody's wish, and a host's own would beat it.
+    if view.get(encode_key(SettingKey(_ENDPOINT_TO_HOST))) is None:
+        action_key = encode_key(SettingKey(_ENDPOINT_TO_HOST, host))
+        yield from _absent(view, action_key, "RETURN")
     yield from _absent(view, encode_key(SettingKey("marker", host)), "created")
 
 

@@ -1,11 +1,11 @@
 """`calicoctl node stop` and `calicoctl node remove`."""
 
-from calico.attach.site import Site, endpoint_handle, require_root
+from calico.attach.site import Site, endpoint_handle
 from calico.attach.workload import detach_all
 from calico.cli import output
 from calico.cli.call import Call
 from calico.cli.node_process import stop_supervisor
-from calico.cli.refusal import Refused, paragraph
+from calico.cli.refusal import Refused, paragraph, require_root
 from calico.codec.keys import (
     bgp_host_prefix,
     decode_key,
@@ -23,12 +23,19 @@ from calico.node.removal import remove_dataplane
 from calico.store.api import Delete, DeletePrefix, Transaction
 from calico.store.resources import decode_item
 
+_WITH_RULES = "changes of policy no longer reach them; policy as it is stays in force"
+_WITHOUT_RULES = (
+    "they lose their interfaces, and with them every connection, before the rules go"
+)
+
 
 def stop(call: Call) -> int:
     """Stop this host's agent."""
     require_root()
     host = call.settings.hostname
     endpoints = _endpoints(call, host)
+    removes_rules = call.has_option("--remove-rules")
+    what_follows = _WITHOUT_RULES if removes_rules else _WITH_RULES
     if endpoints and not call.has_option("--force"):
         raise Refused(
             paragraph(
@@ -37,17 +44,15 @@ def stop(call: Call) -> int:
             ),
             paragraph(
                 "Note that stopping the node while there are active endpoints means"
-                " that changes of policy no longer reach them; policy as it is stays"
-                " in force."
+                f" that {what_follows}."
             ),
         )
     if endpoints:
         output.complain_paragraph(
-            "Stopping the node while there are active endpoints: changes of policy no"
-            " longer reach them."
+            f"Stopping the node while there are active endpoints: {what_follows}."
         )
     stop_supervisor(call.settings)
-    if call.has_option("--remove-rules"):
+    if removes_rules:
         _remove_dataplane(call, endpoints)
     output.line("Node stopped")
     return 0

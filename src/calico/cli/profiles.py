@@ -94,9 +94,11 @@ def tags_in(view: View, profile: ProfileId) -> tuple[TagName, ...]:
     require_profile(view, profile)
     found = _decoded(view, ProfileTagsKey(profile))
     if isinstance(found, Undecodable):
-        raise _unreadable(
-            "tags", profile, found, f"`calicoctl {_AGAIN.format(profile)}`"
+        mend = (
+            f"`calicoctl profile remove {profile} --no-check` and"
+            f" `calicoctl profile add {profile}` make it anew"
         )
+        raise _unreadable("tags", profile, found, mend)
     return found if isinstance(found, tuple) else ()
 
 
@@ -112,9 +114,6 @@ def rules_in(view: View, profile: ProfileId) -> ProfileRules:
         mend = f"`calicoctl profile {profile} rule update` replaces them"
         raise _unreadable("rules", profile, found, mend)
     return found if isinstance(found, ProfileRules) else ProfileRules()
-
-
-_AGAIN = "profile remove {0} --no-check` and `calicoctl profile add {0}` make it anew"
 
 
 def _decoded(view: View, key: ResourceKey) -> Resource | None:

@@ -1,5 +1,6 @@
 """The error of a command that says in its own lines why it refuses."""
 
+import os
 from collections.abc import Sequence
 
 from calico.cli.exit_codes import FAILED
@@ -27,3 +28,13 @@ class Refused(CalicoError):  # noqa: N818 -- says what happened, as the others d
 def paragraph(text: str) -> str:
     """Mark a line of a refusal as a paragraph."""
     return text + "\n"
+
+
+def require_root() -> None:
+    """Make sure that root runs the command, before it changes anything.
+
+    Raises:
+        Refused: Somebody else does.
+    """
+    if os.geteuid() != 0:
+        raise Refused("This command must be run as root.")

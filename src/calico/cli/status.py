@@ -5,13 +5,14 @@ from dataclasses import asdict
 
 from calico.cli import output
 from calico.cli.call import Call
+from calico.cli.exit_codes import DONE, UNAVAILABLE
 from calico.cli.other_chains import Passage, iptables_legacy_tables, read_passages
 from calico.cli.refusal import Refused
 from calico.codec.json_text import Json
 from calico.codec.keys import POLICY_PREFIX
-from calico.control.client import NoAgent, ask_status
+from calico.control.client import MayNotAsk, NoAgent, ask_status
 from calico.control.protocol import AgentStatus, BadMessage
-from calico.model.errors import CalicoError
+from calico.model.errors import Unavailable
 from calico.store.resources import count_reserved
 
 _RUNTIMES = frozenset({None, "docker", "none"})
@@ -27,18 +28,23 @@ def show(call: Call) -> int:
         raise Refused(f"Invalid backend specified: '{call.option('--backend')}'")
     try:
         status = ask_status(call.settings.run_dir)
+    except MayNotAsk as error:
+        raise Refused("calico-node may not be asked by this user", str(error)) from None
     except NoAgent as error:
         raise Refused("calico-node not running", str(error)) from None
     except BadMessage as error:
         raise Refused(f"calico-node is running, but: {error}") from None
     unused = _unused_keys(call)
+    # What the agent says is shown all the same, and is no success.
+    code = UNAVAILABLE if unused is None else DONE
     passages = read_passages()
 
     def print_text() -> None:
         for text in _describe(status, unused, passages):
             output.line(text)
 
-    return call.show(_as_json(status, unused, passages), [status.host], print_text)
+    call.show(_as_json(status, unused, passages), [status.host], print_text)
+    return code
 
 
 def _as_json(
@@ -69,7 +75,7 @@ def _as_json(
 def _unused_keys(call: Call) -> Mapping[str, int] | None:
     try:
         return count_reserved(call.store.list_prefix(POLICY_PREFIX).items)
-    except CalicoError as error:
+    except Unavailable as error:
         output.complain(f"calicoctl: {error}")
         return None
 

@@ -20,7 +20,7 @@ def wait(call: Call) -> int:
     """Wait until the policy revision of now is in force on every live host."""
     timeout_s = _timeout(call.option("--timeout"))
     deadline = time.monotonic() + timeout_s
-    store = call.store
+    store = call.existing_store
     revision = store.last_change(POLICY_PREFIXES)
     watch = store.watch(
         STATUS_HOST_PREFIX, store.list_prefix(STATUS_HOST_PREFIX).revision

@@ -20,6 +20,7 @@ from calico.control.protocol import (
 )
 from calico.model.errors import Unavailable
 from calico.model.names import Revision
+from calico.settings import how_to_join
 
 ANSWER_TIMEOUT_S = 10.0
 
@@ -28,6 +29,10 @@ _CHUNK = 1 << 16
 
 class NoAgent(Unavailable):
     """No agent answers on this host."""
+
+
+class MayNotAsk(NoAgent):
+    """This user may not ask the agent, and cannot see whether there is one."""
 
 
 def ask_status(run_dir: Path) -> AgentStatus:
@@ -105,6 +110,10 @@ def _ask(run_dir: Path, request: Request, timeout_s: float) -> bytes:
         raise _no_agent(path, "there is no agent") from None
     except ConnectionError:
         raise _no_agent(path, "the agent is not running") from None
+    except PermissionError as error:
+        steps = ("use sudo", how_to_join("start the agent anew"))
+        reason = f"{error.strerror}: this user may not ask the agent"
+        raise MayNotAsk(str(path), reason, steps) from None
     except OSError as error:
         raise NoAgent(str(path), error.strerror or str(error)) from None
     return bytes(received)

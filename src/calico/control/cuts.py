@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import cast
 
 from calico.control.protocol import BadMessage
-from calico.control.server import GROUP
 from calico.model.errors import CalicoError
+from calico.settings import GROUP
 
 FILE_NAME = "cuts.jsonl"
 OLDER_FILE_NAME = "cuts.jsonl.1"

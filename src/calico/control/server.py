@@ -26,8 +26,8 @@ from calico.control.protocol import (
     decode_request,
     encode_error,
 )
+from calico.settings import GROUP
 
-GROUP = "calico"
 MAX_CONNECTIONS = 64
 READ_TIMEOUT_S = 5.0
 

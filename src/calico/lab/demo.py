@@ -3,7 +3,7 @@
 `python -m calico.lab.demo` is what `make demo` runs. The lab belongs to this
 process alone and ends with it, however that happens. Exit code 0 means that
 every command printed what the tutorial prints and every probe went as the
-tutorial promises.
+tutorial promises, or that whoever read the output has read enough of it.
 """
 
 import os
@@ -42,8 +42,15 @@ class _Report:
     differences: list[str] = field(default_factory=list[str])
 
     def say(self, text: str = "") -> None:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise _ReaderGone from None
+
+
+class _ReaderGone(Exception):  # noqa: N818 -- says what happened
+    """Whoever read the output has closed the pipe."""
 
 
 def main() -> int:
@@ -54,6 +61,11 @@ def main() -> int:
     started = time.monotonic()
     try:
         _run(report)
+        return _conclude(report, time.monotonic() - started)
+    except _ReaderGone:
+        # What Python has not written yet would make it complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         sys.stderr.write("\ndemo: interrupted; the lab is gone\n")
         return _INTERRUPTED
@@ -61,7 +73,6 @@ def main() -> int:
         sys.stdout.flush()
         sys.stderr.write(f"demo: {error}\n")
         return 1
-    return _conclude(report, time.monotonic() - started)
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:

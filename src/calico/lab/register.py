@@ -15,7 +15,7 @@ import json
 import os
 import stat
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -161,12 +161,18 @@ def claim(name: str) -> Generator[None]:
     finally:
         path.unlink()
         os.close(number)
+        _remove_empty()
 
 
 def _lock(path: Path) -> int | None:
     """Lock a file by its name; `None` when somebody else has it."""
     while True:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            # Whoever ended the last lab has taken the directory along.
+            _directory()
+            continue
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever had it before removed it when done; then what is locked
@@ -237,20 +243,36 @@ def _directories() -> list[Path]:
     return [path for path in _candidates() if path.is_dir() and _is_ours(path)]
 
 
+def _remove_empty() -> None:
+    """Take our directories away when nothing is in them; not one that was chosen."""
+    if not os.environ.get(DIRECTORY_VARIABLE):
+        for directory in _directories():
+            with suppress(OSError):
+                directory.rmdir()
+
+
 def _directory() -> Path:
     path = next(_candidates())
-    try:
-        path.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise LabError(str(path), f"cannot be made: {error.strerror}") from error
-    if not _is_ours(path):
-        reason = "is not a directory of this user alone"
-        raise LabError(str(path), reason, ("remove it",))
-    return path
+    while True:
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise LabError(str(path), f"cannot be made: {error.strerror}") from error
+        if _is_ours(path):
+            return path
+        # Unless it is gone again with the last lab of another command.
+        if os.path.lexists(path):
+            reason = "is not a directory of this user alone"
+            raise LabError(str(path), reason, ("remove it",))
 
 
 def _is_ours(path: Path) -> bool:
-    facts = path.lstat()
+    try:
+        facts = path.lstat()
+    except FileNotFoundError:
+        return False
     return (
         stat.S_ISDIR(facts.st_mode)
         and facts.st_uid == os.getuid()

@@ -23,7 +23,9 @@ MAX_HOST_NAME_LENGTH = 253
 MAX_INTERFACE_NAME_LENGTH = 15
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
-_INTERFACE = re.compile(r"[A-Za-z0-9_.-]+\Z")
+# The kernel allows a dot, which sysctl(8) takes for a slash; the data model has
+# none.
+_INTERFACE = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,15 +87,11 @@ def parse_interface_name(text: str) -> InterfaceName:
     Raises:
         InvalidResource: The kernel, or we, could not use it.
     """
-    if (
-        len(text) > MAX_INTERFACE_NAME_LENGTH
-        or not _INTERFACE.match(text)
-        or text in {".", ".."}
-    ):
+    if len(text) > MAX_INTERFACE_NAME_LENGTH or not _INTERFACE.match(text):
         raise InvalidResource(
             "interface name",
             repr(text),
-            f"1 to {MAX_INTERFACE_NAME_LENGTH} characters of A-Z a-z 0-9 _ . -",
+            f"1 to {MAX_INTERFACE_NAME_LENGTH} characters of A-Z a-z 0-9 _ -",
         )
     return InterfaceName(text)
 

@@ -21,8 +21,8 @@ def open_store(settings: Settings) -> Store:
 def open_existing_store(settings: Settings) -> Store:
     """Open the datastore that the settings name, and never make one.
 
-    For whoever only follows it: an empty datastore in place of one that is lost
-    would look as if all were well.
+    For whoever only follows or shows it: an empty datastore in place of one that
+    is lost, or in a mistyped directory, would look as if all were well.
 
     Raises:
         Unavailable: As for `open_store`, or there is none.
@@ -37,8 +37,10 @@ def open_existing_store(settings: Settings) -> Store:
             str(files.database),
             "does not exist",
             (
+                f"see whether CALICO_DATA_DIR should be {files.directory}",
                 f"put a backup of {files.directory} in its place",
-                "run `calicoctl node` to begin with an empty one",
+                "begin with an empty one: `calicoctl node`, or any command that"
+                " adds something, makes it",
             ),
         )
     return open_store(settings)

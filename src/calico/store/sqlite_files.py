@@ -21,9 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calico.model.errors import StoreCorrupt, StoreNotPermitted, Unavailable
-
-GROUP = "calico"
-"""The group that may use the store of the machine, where it exists."""
+from calico.settings import GROUP, how_to_join
 
 REMOTE_FILE_SYSTEMS = frozenset(
     {
@@ -138,7 +136,7 @@ def not_permitted(path: Path, found: str) -> StoreNotPermitted:
         found,
         (
             "use sudo",
-            f"have yourself added to the group {GROUP} and log in again",
+            how_to_join("run any calicoctl command that uses the datastore"),
             "try it in a lab of your own: calicoctl lab up",
         ),
     )
@@ -150,6 +148,7 @@ def file_size(path: Path) -> int | None:
     Raises:
         StoreNotPermitted: This user may not look.
         StoreCorrupt: Something else than a file is there.
+        Unavailable: Nobody can look, as below a file in place of a directory.
     """
     try:
         found = path.lstat()
@@ -157,6 +156,8 @@ def file_size(path: Path) -> int | None:
         return None
     except PermissionError:
         raise not_permitted(path, "cannot be seen by this user") from None
+    except OSError as error:
+        raise Unavailable(str(path), error.strerror or str(error)) from error
     if not stat.S_ISREG(found.st_mode):
         raise StoreCorrupt(str(path), "is not a regular file")
     return found.st_size

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
-from command_lines import ROOT, run_here
+from command_lines import ROOT, environment, run_here
 
 from calico.cli.grammar import Example, split_form
 from calico.cli.groups import SUMMARIES, load_group
 from calico.cli.help import group_help, top_help
 from calico.cli.parse import parse_command
 from calico.cli.reference import reference
+from calico.settings import Settings
+from calico.store.open import open_store
 
 # These need workloads or change the network; their examples are run elsewhere.
 WITH_A_NETWORK = {"container", "explain", "lab", "node", "status", "wait"}
@@ -54,6 +56,7 @@ def test_example_works(
     name: str, example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    open_store(Settings.from_environment(environment(tmp_path))).close()
     for line in (*example.before, example.command):
         outcome = run_here(line.split(), tmp_path)
         assert (outcome.code, outcome.err) == (0, ""), (name, line)

@@ -217,6 +217,29 @@ def test_store_that_cannot_be_opened_is_5(tmp_path: Path) -> None:
     assert str(file) in outcome.err
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("profile show", "profile WEB rule show", "profile WEB rule json"),
+        *("profile WEB tag show", "endpoint show", "pool show", "ipam info 10.0.0.1"),
+        *("config felix loglevel", "node show", "wait --timeout=0"),
+        *("container /proc/self/ns/net endpoint show", "endpoint E profile show"),
+    ],
+)
+def test_command_that_shows_something_makes_no_datastore(
+    line: str, tmp_path: Path
+) -> None:
+    outcome = run_here(line.split(), tmp_path / "mistyped")
+    assert (outcome.code, outcome.out) == (5, "")
+    assert f"{tmp_path}/mistyped/calico.db: does not exist" in outcome.err
+    assert "CALICO_DATA_DIR" in outcome.err
+    assert not (tmp_path / "mistyped").exists()
+    # What changes something makes one.
+    assert run_here(["profile", "add", "WEB"], tmp_path / "mistyped").code == 0
+    again = run_here(line.split(), tmp_path / "mistyped")
+    assert "does not exist" not in again.err
+
+
 def test_etcd_is_never_replaced_by_sqlite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,6 +249,15 @@ def test_etcd_is_never_replaced_by_sqlite(
     assert main(["profile", "add", "WEB"]) == 5
     assert "127.0.0.1:1" in capsys.readouterr().err
     assert not (tmp_path / "calico.db").exists()
+
+
+def test_malformed_etcd_authority_is_refused_in_the_words_of_the_original(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ETCD_AUTHORITY", "noport")
+    assert main(["profile", "show"]) == 1
+    said = "Invalid ETCD_AUTHORITY. Address must take the form <address>:<port>."
+    assert capsys.readouterr().err == f"{said} Value\nprovided is 'noport'\n\n"
 
 
 def test_odd_bytes_in_words_are_named_and_refused(tmp_path: Path) -> None:

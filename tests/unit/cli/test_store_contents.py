@@ -77,7 +77,7 @@ def test_tags_that_cannot_be_read_are_said_so(line: str, tmp_path: Path) -> None
     outcome = run_here(["profile", "WEB", *line.split()], tmp_path)
     assert outcome.code == 1
     assert "The tags of profile WEB cannot be read: $[0]: found" in outcome.err
-    assert "`calicoctl profile add WEB` make it anew" in outcome.err
+    assert "`calicoctl profile add WEB` make it anew.\n" in outcome.err
 
 
 def test_one_key_makes_a_profile(tmp_path: Path) -> None:

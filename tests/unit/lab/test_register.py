@@ -1,6 +1,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -96,6 +97,59 @@ def test_labs_of_a_session_are_found_in_one_without_runtime_directory(
     put_record(lab_of_this_process("x"))
     assert (tmp_path / "calico-lab" / "x.json").exists()
     assert "x" in [lab.name for lab in list_labs()]
+
+
+def test_last_lab_takes_its_directory_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CALICO_LAB_DIR")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    lab = lab_of_this_process("x")
+    with claim("x"):
+        put_record(lab)
+    with claim("y"):
+        pass
+    # The lab that runs still has its place.
+    assert [each.name for each in (tmp_path / "calico-lab").iterdir()] == ["x.json"]
+    with claim("x"):
+        delete_record(lab)
+    assert not (tmp_path / "calico-lab").exists()
+
+
+def test_directory_that_was_chosen_stays(directory: Path) -> None:
+    with claim("x"):
+        pass
+    assert directory.is_dir()
+
+
+def test_claim_outlives_the_directory_that_another_one_takes_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CALICO_LAB_DIR")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    stopping = Event()
+    faults: list[BaseException] = []
+
+    def come_and_go(name: str) -> None:
+        try:
+            while not stopping.is_set():
+                with claim(name):
+                    pass
+        except BaseException as error:  # noqa: BLE001 -- reported by the test
+            faults.append(error)
+
+    threads = [Thread(target=come_and_go, args=(name,), daemon=True) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(500):
+            with claim("d"):
+                pass
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+    assert faults == []
 
 
 def test_directory_that_others_may_write_is_refused(directory: Path) -> None:

@@ -40,7 +40,7 @@ def test_interface_name_is_taken_as_it_is() -> None:
     assert parse_interface_name("cali0123456789a") == "cali0123456789a"
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "a b", "a/b", "x" * 16])
+@pytest.mark.parametrize("text", ["", ".", "..", "tap1.5", "a b", "a/b", "x" * 16])
 def test_text_that_is_no_interface_name_is_refused(text: str) -> None:
     with pytest.raises(InvalidResource, match="1 to 15"):
         parse_interface_name(text)

@@ -33,14 +33,15 @@ GROUP = Group(
         "--ip=<IP>": "This host's IPv4 address. Without it, the last one that belongs"
         " to no bridge or tunnel of containers.",
         "--ip6=<IP6>": "This host's IPv6 address.",
-        "--as=<AS_NUM>": "This host's AS number. Without it, that of all hosts.",
+        "--as=<AS_NUM>": "This host's AS number, 0 to 4294967295 or two halves with"
+        " a dot between them. Without it, that of all hosts.",
         "--log-dir=<LOG_DIR>": "Where logs are written, made if missing. Without it"
         " $CALICO_LOG_DIR, or /var/log/calico.",
         "--detach=<DETACH>": "true, the default: return when policy is in force."
         " false: stay; Ctrl-C stops the agent.",
         "--backend=<BACKEND>": "none: policy only. There is no other yet.",
         "--force": "Stop although workloads are connected. Policy as it is stays in"
-        " the kernel.",
+        " the kernel, unless --remove-rules is given.",
         "--remove-rules": "Also take out of the kernel what the agent put there, and"
         " the interfaces of the workloads, which would be open without it.",
         "--hostname=<HOSTNAME>": "The host to remove; without it, this one.",
