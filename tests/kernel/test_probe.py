@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
@@ -27,15 +27,17 @@ from agent_host import (
 from calico.compiler.host import compile_host
 from calico.ir.packet import Elsewhere, Packet
 from calico.ir.packet import Place as End
-from calico.linux.namespace import NamespaceMissing
+from calico.linux.namespace import NamespaceMissing, call_inside, open_namespace
+from calico.linux.nft_followed import TABLE_PREFIX
 from calico.linux.nft_path import PathEnd
 from calico.linux.nft_trace import TraceVerdict
-from calico.linux.nft_tracer import TABLE_PREFIX
+from calico.linux.nft_tracer import Tracer
 from calico.model.endpoint import EndpointState
 from calico.model.errors import NotPermitted
 from calico.model.names import HostName
 from calico.model.rule import Protocol
 from calico.probe.errors import AddressMissing, PortInUse
+from calico.probe.exchange import Exchange
 from calico.probe.run import run_probe
 from calico.probe.values import Arrival, Place, Probe, ProbeResult, Reply
 from calico.store.resources import read_snapshot
@@ -142,6 +144,12 @@ class Site:
             yield
         finally:
             self.host.space.run("nft", "delete", "table", "inet", "other")
+
+
+def flows_of(space: Namespace) -> str:
+    """List what connection tracking knows, of both families."""
+    both = (space.run("conntrack", "-L", "-f", f) for f in ("ipv4", "ipv6"))
+    return "".join(both)
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +374,8 @@ def test_packet_with_a_translated_source_arrives(
     with site.foreign_table("type nat hook postrouting priority 90; masquerade;"):
         result = site.send(probe)
         agrees(result, site.explain("web to outside", result), allowed=True)
-    assert "53" not in site.host.space.run("conntrack", "-L")
+    assert result.flow is not None
+    assert f"sport={result.flow.source_port} " not in flows_of(site.host.space)
 
 
 def test_answer_by_the_host_in_place_of_the_destination_is_no_arrival(
@@ -463,6 +472,32 @@ def test_packet_that_never_comes_by_says_so(site: Site) -> None:
     assert result.limits == ("the packet did not come by the hooks of the host",)
 
 
+def test_packet_to_oneself_never_leaves(site: Site) -> None:
+    result = site.send(site.probe("web to web", UDP, 53))
+    assert (result.arrival, result.reply) == (Arrival.ARRIVED, Reply.ANSWERED)
+    assert result.path is None
+    trace = site.explain("web to web", result)
+    assert trace.origin.text == "never leaves the workload"
+
+
+def test_rule_that_came_while_tracing_is_named(site: Site) -> None:
+    host = site.host
+    late = host.add_workload("late", "DB")
+    with open_namespace(host.space.path) as number:
+        tracer = call_inside(number, Tracer)
+    with closing(tracer), closing(Exchange()) as exchange:
+        host.put(*profile("LATE", rules(["allow udp"])), host.endpoint(late, "LATE"))
+        sending = exchange.prepare(site.probe("web to late", UDP, 77))
+        assert sending.flow is not None
+        tracer.start(sending.flow, UDP.number)
+        exchange.watch(tracer.fileno(), tracer.read)
+        exchange.speak(sending)
+        exchange.wait(DEADLINE_S, lambda: tracer.has_ended)
+        path = tracer.path()
+    assert path is not None
+    assert path.origin == "profile LATE inbound rule 1"
+
+
 def test_packet_without_a_route_is_lost_behind_a_hook(site: Site) -> None:
     probe = site.probe("web to outside", UDP, 53)
     probe = replace(probe, destination=None, address=ip_address("203.0.113.1"))
@@ -480,16 +515,17 @@ def test_probes_leave_nothing_behind(site: Site) -> None:
         for protocol, port in ((TCP, 80), (TCP, 81), (UDP, 53), (UDP, 54))
         for family in (4, 6)
     ]
-    ways += [site.probe("web to db", ICMP), site.probe("web to host", UDP, 53)]
+    ways += [site.probe("web to db", ICMP), site.probe("web to db", ICMPV6, family=6)]
+    ways += [site.probe("web to host", UDP, 53), site.probe("host to db", TCP, 80)]
     for probe in ways:
-        fixed = 40123 if probe.protocol.has_ports else 0
+        fixed = 20123 if probe.protocol.has_ports else 0
         for _ in range(2):
             assert site.send(replace(probe, source_port=fixed)).flow is not None
     assert site.tables() == {"inet calico"}
     for space in (site.host.space, *(w.space for w in site.host.workloads.values())):
-        assert "40123" not in space.run("conntrack", "-L")
-        assert "icmp " not in space.run("conntrack", "-L")
-        assert "40123" not in space.run("ss", "-Htuna")
+        assert "sport=20123" not in flows_of(space)
+        assert "icmp" not in flows_of(space)
+        assert "20123" not in space.run("ss", "-Htuna")
 
 
 def test_killed_prover_takes_its_table_along(site: Site) -> None:

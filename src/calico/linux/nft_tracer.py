@@ -11,9 +11,8 @@ The table belongs to this process's socket, so the kernel takes it away when
 the process dies, however it dies. Before Linux 5.12 there are no owners; there
 the table is only taken away by `close`.
 
-The kernel's number of a packet is used again once the packet is gone. But
-every packet that anybody here traces begins with the event of a rule that sets
-the bit, so such an event tells when a number has passed to another packet.
+Not here: which events are the packet's (`nft_followed`), and what they mean
+(`nft_path`).
 """
 
 import errno
@@ -32,6 +31,7 @@ from calico.linux.netfilter import (
 )
 from calico.linux.nft_codec import Batch
 from calico.linux.nft_expressions import encode_simple, expression
+from calico.linux.nft_followed import ENDS, TABLE_PREFIX, FollowedPacket
 from calico.linux.nft_names import (
     read_base_chains,
     read_element_comment,
@@ -39,7 +39,7 @@ from calico.linux.nft_names import (
 )
 from calico.linux.nft_path import KernelPath, PathEnd, PathNames, assemble_path
 from calico.linux.nft_read import ask_object
-from calico.linux.nft_trace import NftTraces, TraceEvent, TraceKind, TraceVerdict
+from calico.linux.nft_trace import NftTraces
 from calico.linux.nft_wire import (
     IMMEDIATE_DATA,
     IMMEDIATE_DREG,
@@ -62,8 +62,6 @@ from calico.render.objects import (
 from calico.render.rules import DESTINATION_FIELD, SOURCE_FIELD
 from calico.render.transaction import AddChain
 
-TABLE_PREFIX = "calico-trace-"
-
 _FIRST_PRIORITY = -350
 """Behind defragmentation (-400), so that ports are there; before all raw chains."""
 
@@ -71,10 +69,6 @@ _LAST_PRIORITY = (1 << 31) - 2
 """Before connection tracking's own last word; nobody else is that late."""
 
 _STARTS = (HookPoint.PREROUTING, HookPoint.OUTPUT)
-_ENDS = {
-    HookPoint.INPUT.name.lower(): PathEnd.DELIVERED,
-    HookPoint.POSTROUTING.name.lower(): PathEnd.LEFT,
-}
 _NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EINVAL})
 _REGISTER = 1
 _TRANSPORT, _ID_OFFSET = 2, 4
@@ -94,7 +88,6 @@ class Tracer:
 
     Attributes:
         name: The table that traces.
-        has_ended: Whether the packet's way has come to its end.
 
     Raises:
         NotPermitted: This process may not trace here; nothing has changed.
@@ -106,12 +99,8 @@ class Tracer:
         self.name = TABLE_PREFIX + os.urandom(8).hex()
         self._netlink = NetlinkSocket.open()
         self._traces: NftTraces | None = None
-        self._events: list[TraceEvent] = []
-        self._packet: int | None = None
-        self._is_live = False
-        self._end: PathEnd | None = None
+        self._packet = FollowedPacket(self.name)
         self._has_table = False
-        self.has_ended = False
         try:
             _verify_right(self._netlink)
             self._traces = NftTraces()
@@ -153,12 +142,17 @@ class Tracer:
         """Take in what has happened since the last call, without waiting."""
         if self._traces is not None:
             for event in self._traces.read():
-                self._take(event)
+                self._packet.take(event)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the packet's way has come to its end."""
+        return self._packet.end is not None
 
     @property
     def was_dropped(self) -> bool:
-        """Whether the packet's way has ended in a drop."""
-        return self.has_ended and self._end is None
+        """Whether that end was a drop."""
+        return self._packet.end is PathEnd.DROPPED
 
     def stop(self) -> None:
         """Take in what there is and switch tracing off; the path stays known."""
@@ -185,9 +179,10 @@ class Tracer:
         Raises:
             Unavailable: The ruleset changes faster than it can be read.
         """
-        if self._packet is None:
+        if not self._packet.was_seen:
             return None
-        handles = {event.handle for event in self._events if event.table == self._table}
+        events = self._packet.events
+        handles = {event.handle for event in events if event.table == self._table}
         if handles - {0} - self._rules.keys():
             self._rules |= read_rule_names(self._netlink, self._table)
         names = PathNames(
@@ -197,7 +192,7 @@ class Tracer:
             interfaces=self._interfaces,
             find_comment=self._find_comment,
         )
-        return assemble_path(self._events, names, self._end)
+        return assemble_path(events, names, self._packet.end)
 
     def _find_comment(self, name: str, came: str, leaves: str) -> str:
         spec = _COMMENTED.get(name)
@@ -205,29 +200,6 @@ class Tracer:
             return ""
         key = _interface_key(spec, {Field.IIFNAME: came, Field.OIFNAME: leaves})
         return read_element_comment(self._netlink, self._table, spec, key)
-
-    def _take(self, event: TraceEvent) -> None:
-        if event.table.startswith(TABLE_PREFIX):
-            self._take_own(event)
-        elif self._is_live and event.packet == self._packet:
-            self._events.append(event)
-            if event.verdict is TraceVerdict.DROP:
-                self._finish(None)
-
-    def _take_own(self, event: TraceEvent) -> None:
-        is_start = event.kind is TraceKind.RULE and event.handle != 0
-        if is_start and self._packet is None and event.table == self.name:
-            self._packet, self._is_live = event.packet, True
-        elif is_start and (event.table == self.name or event.packet == self._packet):
-            # Sent again, or the number of a later packet.
-            self._is_live = False
-        elif self._is_live and (event.table, event.packet) == (self.name, self._packet):
-            end = _ENDS.get(event.chain)
-            if event.kind is TraceKind.POLICY and end is not None:
-                self._finish(end)
-
-    def _finish(self, end: PathEnd | None) -> None:
-        self._end, self._is_live, self.has_ended = end, False, True
 
     def _commit(self, flow: FlowTuple, protocol: int, flags: int) -> Refusal | None:
         batch = Batch(self.name, self._netlink.next_sequence())
@@ -238,7 +210,7 @@ class Tracer:
             name = point.name.lower()
             batch.add_steps((AddChain(Chain(name, (), hook)),))
             batch.add_expressions(name, *expressions)
-        for name in _ENDS:
+        for name in ENDS:
             hook = Hook(HookType.FILTER, HookPoint[name.upper()], _LAST_PRIORITY)
             batch.add_steps((AddChain(Chain(name, (), hook)),))
         return self._send(batch)

@@ -141,8 +141,12 @@ class Exchange:
         """Call a function whenever a descriptor can be read."""
         self._selector.register(fd, selectors.EVENT_READ, act)
 
-    def wait(self, deadline_s: float, is_done: Callable[[], bool]) -> None:
-        """Wait until all is done, or the time is over."""
+    def wait(self, deadline_s: float, is_done: Callable[[], bool]) -> float:
+        """Wait until all is done, or the time is over.
+
+        Returns:
+            How much time is left.
+        """
         end = time.monotonic() + deadline_s
         while not is_done():
             left = end - time.monotonic()
@@ -150,7 +154,8 @@ class Exchange:
             for key, _ in ready:
                 key.data()
             if left <= 0 and not ready:
-                return
+                break
+        return max(0.0, end - time.monotonic())
 
     def prepare(self, probe: Probe) -> Sending:
         """Open what a probe needs and settle its addresses and ports.

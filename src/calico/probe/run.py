@@ -11,7 +11,7 @@ packet even where its ports have been used a moment ago.
 """
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from calico.linux.conntrack import Conntrack, Flow
 from calico.linux.nft_path import KernelPath, PathEnd
@@ -65,13 +65,14 @@ def run_probe(
                 exchange.observe(sending, probe.destination)
             places = {host, probe.source, probe.destination or host}
             _forget(exchange, sending, places)
-            try:
+            with ExitStack() as stack:
+                # In the other order: nothing is sent any more, and then nothing
+                # is remembered.
+                stack.callback(_forget, exchange, sending, places)
+                stack.callback(tracer.stop)
+                stack.callback(exchange.close_sockets)
                 tracer.start(sending.flow, probe.protocol.number)
                 _follow(exchange, tracer, sending, deadline_s)
-            finally:
-                exchange.close_sockets()
-                tracer.stop()
-                _forget(exchange, sending, places)
             return _result(sending, tracer)
 
 
@@ -97,9 +98,8 @@ def _follow(
     """Send a prepared probe and wait until its fate is known."""
     exchange.watch(tracer.fileno(), tracer.read)
     exchange.speak(sending)
-    exchange.wait(deadline_s, lambda: _has_begun_to_end(sending, tracer))
-    grace_s = min(_GRACE_S, deadline_s)
-    exchange.wait(grace_s, lambda: _has_ended(sending, tracer))
+    left_s = exchange.wait(deadline_s, lambda: _has_begun_to_end(sending, tracer))
+    exchange.wait(min(_GRACE_S, left_s), lambda: _has_ended(sending, tracer))
 
 
 def _has_begun_to_end(sending: Sending, tracer: Tracer) -> bool:
