@@ -472,6 +472,27 @@ def test_packet_that_never_comes_by_says_so(site: Site) -> None:
     assert result.limits == ("the packet did not come by the hooks of the host",)
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_flood_from_the_same_sender_does_not_hide_the_probe(
+    site: Site, family: int
+) -> None:
+    web, target = site.host.workloads["web"], site.address("db", family)
+    kind = socket.AF_INET if family == 4 else socket.AF_INET6
+    sending_from = web.space.open_socket(lambda: socket.socket(kind, socket.SOCK_DGRAM))
+    with closing(Exchange()) as exchange, sending_from as flood:
+        probe = site.probe("web to db", UDP, 53, family)
+        sending = exchange.prepare(probe)
+        assert probe.destination is not None
+        exchange.observe(sending, probe.destination)
+        for _ in range(5000):
+            flood.sendto(b"more than the queue of a socket holds", (str(target), 5353))
+        exchange.speak(sending)
+        exchange.wait(DEADLINE_S, lambda: sending.is_settled)
+        exchange.wait(1.0, lambda: sending.has_arrived)
+    assert sending.reply is Reply.ANSWERED
+    assert sending.has_arrived
+
+
 def test_packet_to_oneself_never_leaves(site: Site) -> None:
     result = site.send(site.probe("web to web", UDP, 53))
     assert (result.arrival, result.reply) == (Arrival.ARRIVED, Reply.ANSWERED)
