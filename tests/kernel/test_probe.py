@@ -357,6 +357,22 @@ def test_foreign_drop_is_reported_by_name_and_is_no_verdict_of_ours(
     agrees(control, site.explain("web to db", control), allowed=True)
 
 
+def test_drop_by_the_workloads_own_rules_is_told_apart(site: Site) -> None:
+    db = site.host.workloads["db"].space
+    rule = "type filter hook input priority 0; udp dport 53 drop;"
+    db.run("nft", "-f", "-", text=f"table inet own {{ chain theirs {{ {rule} }}; }}")
+    try:
+        result = site.send(site.probe("web to db", UDP, 53))
+    finally:
+        db.run("nft", "delete", "table", "inet", "own")
+    assert result.arrival is Arrival.MISSING
+    assert result.path is not None
+    assert (result.path.end, result.path.allowed) == (PathEnd.LEFT, True)
+    assert result.limits == (
+        "the packet left this host, and its destination did not see it",
+    )
+
+
 def test_foreign_drop_of_answers_leaves_the_packet_arrived(site: Site) -> None:
     chain = "type filter hook forward priority 10; udp sport 53 drop;"
     with site.foreign_table(chain):
