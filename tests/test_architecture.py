@@ -48,8 +48,9 @@ SHELL: dict[str, frozenset[str]] = {
     ),
     "node": frozenset({"linux", "model", "settings", "control"}),
     "plugins": frozenset({"attach", "codec", "store", "model", "settings", "control"}),
+    "probe": frozenset({"linux", "ir", "model", "netset", "settings"}),
     "lab": frozenset(
-        {"attach", "linux", "store", "model", "netset", "settings", "control"}
+        {"attach", "linux", "probe", "store", "model", "netset", "settings", "control"}
     ),
 }
 SHELL["cli"] = frozenset(CORE) | frozenset(SHELL)

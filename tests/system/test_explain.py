@@ -24,9 +24,8 @@ from calico.codec.rules_json import encode_rules
 from calico.codec.words import parse_rule
 from calico.lab.probe import Probe, Verdict, families_of, run_probes
 from calico.lab.register import find_lab
-from calico.lab.wire import Protocol
 from calico.model.names import ProfileId
-from calico.model.rule import ProfileRules, Rule
+from calico.model.rule import ProfileRules, Protocol, Rule
 
 pytestmark = pytest.mark.system
 

@@ -12,7 +12,6 @@ from calico.lab.lifecycle import bring_up, read_limits, take_down
 from calico.lab.plan import DEFAULT_LAB, OUTSIDE, name_option
 from calico.lab.register import Lab, find_lab, list_labs
 from calico.lab.session import run_program, run_shell
-from calico.lab.wire import Protocol
 from calico.lab.workloads import (
     Place,
     Wanted,
@@ -20,6 +19,7 @@ from calico.lab.workloads import (
     list_places,
     refresh_routes,
 )
+from calico.model.rule import Protocol
 from calico.netset import Family
 
 _NOT_IN_FORCE = 4

@@ -8,7 +8,7 @@ from calico.lab.probe import Outcome, Probe, Verdict, run_probes
 from calico.lab.register import Lab
 from calico.lab.style import Style
 from calico.lab.tutorial import COLUMNS, PING, SOURCES, Promise
-from calico.lab.wire import Protocol
+from calico.model.rule import Protocol
 from calico.netset import Family
 
 _CONTROL_PORT = 80

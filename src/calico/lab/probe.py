@@ -11,18 +11,23 @@ probe that policy never denies, such as from a workload's own host.
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address
+from pathlib import Path
 from typing import assert_never
 
 from calico.lab import entry
 from calico.lab.errors import LabError
 from calico.lab.network import run_ip
-from calico.lab.plan import OUTSIDE, OUTSIDE_IPV4, OUTSIDE_IPV6
+from calico.lab.plan import OUTSIDE, OUTSIDE_IPV4, OUTSIDE_IPV6, namespace_path
 from calico.lab.register import Lab
-from calico.lab.wire import Answer, Attempt, Protocol, send
+from calico.model.rule import Protocol
 from calico.netset import Address, Family, family_of
+from calico.probe import values
+from calico.probe.exchange import Exchange, Sending
+from calico.probe.values import Place, Reply
 
 DEADLINE_S = 1.0
 """How long a probe waits for an answer. A veth answers within a millisecond."""
@@ -139,14 +144,37 @@ def run_probes(
     places = {place for probe in probes for place in (probe.source, probe.destination)}
     addresses = {place: read_addresses(lab, place) for place in sorted(places)}
     attempts = [_plan(probe, addresses) for probe in probes]
-    answers = entry.call(lab, None, lambda: send(attempts, deadline_s))
+    sent = entry.call(lab, None, lambda: _send(attempts, deadline_s))
     return [
-        Outcome(probe, attempt.address, _judge(answer), answer.fault)
-        for probe, attempt, answer in zip(probes, attempts, answers, strict=True)
+        Outcome(probe, each.probe.address, _judge(each), each.fault)
+        for probe, each in zip(probes, sent, strict=True)
     ]
 
 
-def _plan(probe: Probe, addresses: dict[str, tuple[Address, ...]]) -> Attempt:
+def _send(attempts: Sequence[values.Probe], deadline_s: float) -> list[Sending]:
+    """Make all attempts at once and wait for their answers. Runs inside the lab.
+
+    Raises:
+        LabError: A UDP port that an attempt needs is in use.
+    """
+    with closing(Exchange()) as exchange:
+        sent = [exchange.prepare(each) for each in attempts]
+        for each in sent:
+            if not each.is_answerable:
+                raise _port_in_use(each.probe)
+        for each in sent:
+            exchange.speak(each)
+        exchange.wait(deadline_s, lambda: all(each.is_settled for each in sent))
+    return sent
+
+
+def _port_in_use(attempt: values.Probe) -> LabError:
+    name = Path(str(attempt.destination)).name
+    what = f"{attempt.protocol.value} port {attempt.port} of `{name}`"
+    return LabError(what, "a probe cannot answer there: the port is in use")
+
+
+def _plan(probe: Probe, addresses: dict[str, tuple[Address, ...]]) -> values.Probe:
     if probe.source == probe.destination:
         reason = "a packet to oneself never leaves, so no policy sees it"
         raise LabError(f"probe from `{probe.source}` to itself", reason)
@@ -154,15 +182,15 @@ def _plan(probe: Probe, addresses: dict[str, tuple[Address, ...]]) -> Attempt:
         _pick(place, addresses[place], probe.family)
         for place in (probe.source, probe.destination)
     )
-    return Attempt(
-        source=probe.source,
-        # A workload speaks from whatever address it likes; the outside has
-        # one address and several links.
-        source_address=own if probe.source == OUTSIDE else None,
-        destination=probe.destination,
+    return values.Probe(
+        source=Place(str(namespace_path(probe.source))),
+        destination=Place(str(namespace_path(probe.destination))),
         address=other,
         protocol=probe.protocol,
         port=probe.port or 0,
+        # A workload speaks from whatever address it likes; the outside has
+        # one address and several links.
+        source_address=own if probe.source == OUTSIDE else None,
     )
 
 
@@ -175,7 +203,7 @@ def _pick(place: str, addresses: Sequence[Address], family: Family) -> Address:
     raise LabError(f"`{place}`", reason, (f"`{command}` in the lab gives it one",))
 
 
-def _judge(answer: Answer) -> Verdict:
-    if answer.fault:
+def _judge(sending: Sending) -> Verdict:
+    if sending.fault:
         return Verdict.BROKEN
-    return Verdict.ALLOWED if answer.arrived else Verdict.DENIED
+    return Verdict.ALLOWED if sending.reply is Reply.ANSWERED else Verdict.DENIED

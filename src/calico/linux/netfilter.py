@@ -14,13 +14,13 @@ Not here: what any message means, and routing (`rtnetlink`), which wants little
 speed and leaves this to a library.
 """
 
-import ctypes
 import os
 import socket
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from calico.linux.socket_filter import attach_filter
 from calico.model.errors import Unavailable
 
 NETLINK_NETFILTER = 12
@@ -45,8 +45,6 @@ _NETLINK_CAP_ACK = 10
 _NETLINK_EXT_ACK = 11
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
-_SO_ATTACH_FILTER = 26
-_BPF_INSTRUCTION_BYTES = 8
 
 _ATTRIBUTE_MESSAGE = 1
 _ATTRIBUTE_OFFSET = 2
@@ -289,11 +287,7 @@ class NetlinkSocket:
         Args:
             program: Instructions of classic BPF, eight bytes each.
         """
-        code = ctypes.create_string_buffer(program, len(program))
-        # struct sock_fprog, with the pointer where this machine aligns it.
-        count = len(program) // _BPF_INSTRUCTION_BYTES
-        described = struct.pack("@HP", count, ctypes.addressof(code))
-        self._connection.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+        attach_filter(self._connection, program)
 
     def next_sequence(self) -> int:
         """Return a number that no request of this socket has had lately."""

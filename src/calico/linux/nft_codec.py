@@ -112,6 +112,12 @@ class Batch:
             self._starts.append(self.sequence + 1)
             self._add(step)
 
+    def add_expressions(self, chain: str, *expressions: bytes) -> None:
+        """Append a rule that no statement can say, made of encoded expressions."""
+        self._starts.append(self.sequence + 1)
+        body = string(RuleAttr.CHAIN, chain), nest(RuleAttr.EXPRESSIONS, *expressions)
+        self._put(Msg.NEWRULE, CREATE | APPEND, *body)
+
     def finish(self) -> bytes:
         """Return the batch; the last message that does something is answered."""
         last = bytearray(self._parts[-1])

@@ -10,7 +10,6 @@ filter in the kernel.
 import errno
 import os
 import select
-import struct
 import sys
 from dataclasses import dataclass
 
@@ -30,6 +29,7 @@ from calico.linux.nft_wire import (
     Generation,
     Msg,
 )
+from calico.linux.socket_filter import Op, encode_program
 
 _RECEIVE_BYTES = 64 << 20
 _PORT_ID_OFFSET = 12
@@ -150,13 +150,11 @@ class NftEvents:
 
 def _drop_from(port_id: int) -> bytes:
     """Return a program for the kernel that drops one author's messages."""
-    load_word, jump_if_equal, give_back = 0x20, 0x15, 0x06
     # The program reads words in network order, the port id is in the host's.
     wanted = int.from_bytes(port_id.to_bytes(4, sys.byteorder), "big")
-    lines = (
-        (load_word, 0, 0, _PORT_ID_OFFSET),
-        (jump_if_equal, 0, 1, wanted),
-        (give_back, 0, 0, 0),
-        (give_back, 0, 0, 0xFFFFFFFF),
+    return encode_program(
+        (Op.LOAD_WORD, 0, 0, _PORT_ID_OFFSET),
+        (Op.JUMP_IF_EQUAL, 0, 1, wanted),
+        (Op.GIVE_BACK, 0, 0, 0),
+        (Op.GIVE_BACK, 0, 0, 0xFFFFFFFF),
     )
-    return b"".join(struct.pack("=HBBI", *line) for line in lines)

@@ -8,6 +8,7 @@ from enum import IntEnum, IntFlag
 SUBSYSTEM = 10 << 8
 FAMILY_INET = 1
 GROUP_NFTABLES = 7
+GROUP_TRACE = 9
 
 BATCH_BEGIN = 0x10
 BATCH_END = 0x11
@@ -35,6 +36,7 @@ class Msg(IntEnum):
     DELSETELEM = 14
     NEWGEN = 15
     GETGEN = 16
+    TRACE = 17
 
 
 class TableFlag(IntFlag):
@@ -90,6 +92,7 @@ class RuleAttr(IntEnum):
 
     TABLE = 1
     CHAIN = 2
+    HANDLE = 3
     EXPRESSIONS = 4
     USERDATA = 7
 
@@ -147,6 +150,22 @@ class VerdictAttr(IntEnum):
     CHAIN = 2
 
 
+class TraceAttr(IntEnum):
+    """Attributes of an event of a packet's way."""
+
+    TABLE = 1
+    CHAIN = 2
+    HANDLE = 3
+    TYPE = 4
+    VERDICT = 5
+    ID = 6
+    NETWORK_HEADER = 8
+    TRANSPORT_HEADER = 9
+    IN_INDEX = 10
+    OUT_INDEX = 12
+    POLICY = 16
+
+
 class Generation(IntEnum):
     """Attributes of a generation."""
 
@@ -175,7 +194,9 @@ IMMEDIATE_DATA = 2
 
 VERDICT_DROP = 0
 VERDICT_ACCEPT = 1
+VERDICT_STOLEN = 2
 VERDICT_QUEUE = 3
+VERDICT_CONTINUE = -1
 VERDICT_JUMP = -3
 VERDICT_GOTO = -4
 VERDICT_RETURN = -5

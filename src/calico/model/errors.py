@@ -234,6 +234,23 @@ class Unavailable(CalicoError):
         return _sentences(f"{self.where}: {self.reason}", ", or ".join(self.next_steps))
 
 
+class NotPermitted(CalicoError):
+    """This process may not do what it was asked to; nothing has changed.
+
+    Attributes:
+        what: What it may not do, as a verb and its object.
+        needs: The capabilities that it takes.
+    """
+
+    def __init__(self, what: str, needs: str) -> None:
+        super().__init__(what, needs)
+        self.what = what
+        self.needs = needs
+
+    def __str__(self) -> str:
+        return f"not permitted to {self.what}: run as root, or with {self.needs}"
+
+
 class StoreNotPermitted(Unavailable):
     """This user may not use the datastore."""
 

@@ -6,7 +6,7 @@ from calico.lab.matrix import Cell, Matrix, draw_matrix
 from calico.lab.probe import Outcome, Probe, Verdict
 from calico.lab.style import Style
 from calico.lab.tutorial import COLUMNS, SOURCES, STEPS
-from calico.lab.wire import Protocol
+from calico.model.rule import Protocol
 from calico.netset import Family
 
 ANY = ip_address("192.0.2.1")

@@ -8,6 +8,7 @@ from calico.model.errors import (
     InvalidResource,
     KernelRejected,
     LeaseExpired,
+    NotPermitted,
     OutcomeUnknown,
     RuleSyntaxError,
     StoreBusy,
@@ -49,6 +50,10 @@ from calico.model.errors import (
             ["/s.db: not found; make it, or name another"],
         ),
         (Unavailable("/s.db", "not found"), ["/s.db: not found"]),
+        (
+            NotPermitted("send a packet", "CAP_NET_RAW"),
+            ["not permitted to send a packet: run as root, or with CAP_NET_RAW"],
+        ),
         (StoreNotPermitted("/s.db", "belongs to root"), ["belongs to root"]),
         (StoreBusy("/s.db", 2.5, "pid 7"), ["2.5 s", "pid 7"]),
         (StoreBusy("/s.db", 2.5, ""), ["unknown process"]),
