@@ -35,7 +35,7 @@ CORE: dict[str, frozenset[str]] = {
 # Above the line: processes, threads, files, sockets.
 SHELL: dict[str, frozenset[str]] = {
     "settings": frozenset({"model"}),
-    "control": frozenset({"model"}),
+    "control": frozenset({"model", "settings"}),
     "store": frozenset({"codec", "model", "settings"}),
     "ipam": frozenset({"store", "codec", "model", "netset", "settings"}),
     "linux": frozenset({"render", "ir", "model", "netset", "settings"}),
