@@ -1,7 +1,7 @@
 """Which datastore this machine uses."""
 
 from calico.model.errors import Unavailable
-from calico.settings import Settings
+from calico.settings import DEFAULT_DATA_DIR, Settings
 from calico.store.api import Store
 
 
@@ -15,6 +15,12 @@ def open_store(settings: Settings) -> Store:
     _refuse_etcd(settings)
     from calico.store.sqlite import SqliteStore  # noqa: PLC0415 -- one backend is loaded
 
+    if settings.data_dir == DEFAULT_DATA_DIR:
+        from calico.store.sqlite_group import (  # noqa: PLC0415 -- as above
+            share_with_group,
+        )
+
+        share_with_group(settings.data_dir)
     return SqliteStore.open(settings.data_dir)
 
 
