@@ -16,7 +16,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import cast
@@ -86,6 +86,9 @@ class CutFlow:
         if self.icmp_type is None:
             return text
         return f"{text} type {self.icmp_type} code {self.icmp_code}"
+
+
+_MEMBERS = tuple(each.name for each in fields(CutFlow))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +230,9 @@ def _read(path: Path) -> tuple[bytes, int]:
 
 def encode_cut(cut: CutFlow) -> bytes:
     """Write a record as a line, its end included."""
-    values = asdict(cut) | {"side": cut.side.value}
+    # `asdict` would copy every text, and takes ten times as long.
+    values = {name: getattr(cut, name) for name in _MEMBERS}
+    values["side"] = cut.side.value
     return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
