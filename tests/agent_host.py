@@ -481,6 +481,13 @@ def arrives(source: Workload, target: Workload, family: int = 4) -> bool:
             return False
 
 
+def await_arrival(source: Workload, target: Workload, family: int = 4) -> None:
+    """Wait until a datagram gets through; on a busy machine not the first does."""
+    until(
+        lambda: arrives(source, target, family), f"{source.name} reaches {target.name}"
+    )
+
+
 def routes_of(host: Host) -> set[Address]:
     """List the addresses that the host has routes of ours for."""
     found: set[Address] = set()

@@ -29,6 +29,7 @@ from agent_host import (
     Workload,
     a_host,
     arrives,
+    await_arrival,
     profile,
     rules,
     setting,
@@ -305,10 +306,10 @@ def test_flush_of_a_plain_table_without_agent_is_closed_by_the_next(
     assert not arrives(pairs.one, pairs.shut)
     plain.space.run("nft", "flush", "ruleset")
     # So it is, and so the documents say: nobody is there to notice.
-    assert arrives(pairs.one, pairs.shut)
+    await_arrival(pairs.one, pairs.shut)
     plain.start()
     assert not arrives(pairs.one, pairs.shut)
-    assert arrives(pairs.one, pairs.other)
+    await_arrival(pairs.one, pairs.other)
     _assert_table_is_as_rendered_afresh(plain)
 
 
