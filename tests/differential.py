@@ -20,7 +20,7 @@ from packets import Aim, Letter
 from policy_words import words_of
 
 from calico.compiler.host import compile_host
-from calico.ir.origin import Fixed
+from calico.ir.origin import FaultOrigin, Fixed, FixedOrigin, Origin
 from calico.model.errors import KernelRejected
 from calico.model.snapshot import Snapshot
 from calico.verdict.evaluate import evaluate
@@ -50,11 +50,13 @@ class Outcome:
         problems: The differences, in words; all of one policy.
         policy: That policy in words, and how to repeat it.
         tally: How many policies and packets of each kind were judged.
+        met: How many packets met each kind of place.
     """
 
     problems: list[str] = field(default_factory=list[str])
     policy: str = ""
     tally: Counter[str] = field(default_factory=Counter[str])
+    met: Counter[str] = field(default_factory=Counter[str])
 
     @property
     def report(self) -> str:
@@ -82,9 +84,14 @@ class Views:
     trace: Trace
 
     @property
+    def origins(self) -> list[Origin]:
+        """What the evaluator names, in order."""
+        return [step.origin for step in self.trace.steps if step.origin]
+
+    @property
     def places(self) -> list[str]:
         """The evaluator's places."""
-        return [step.origin.text for step in self.trace.steps if step.origin]
+        return [origin.text for origin in self.origins]
 
     def agree(self, *, came_out: bool) -> bool:
         """Tell whether all three say the same."""
@@ -177,6 +184,7 @@ def try_batch(
         packet = letter.packet
         kind = "allowed" if came_out else "denied"
         outcome.tally.update((kind, f"IPv{packet.family.value}", packet.state.value))
+        outcome.met.update(kind_of(origin) for origin in view.origins)
         if not view.agree(came_out=came_out):
             outcome.problems.append(_show(letter, view, came_out=came_out))
     places = [view.wanted_places for view in views]
@@ -184,6 +192,17 @@ def try_batch(
     places = [view.places for view in views]
     outcome.problems += wrong_counts("evaluator", places, counted)
     return fates
+
+
+def kind_of(origin: Origin) -> str:
+    """Name the kind of a place; one that is the same everywhere is its own kind."""
+    match origin:
+        case FixedOrigin():
+            return origin.place.name
+        case FaultOrigin():
+            return origin.fault.name
+        case _:
+            return type(origin).__name__
 
 
 def wrong_counts(

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
+_PR_SET_PDEATHSIG = 1
 _NOBODY = 65534
 _DEADLINE_S = 600
 
@@ -53,6 +54,8 @@ def in_new_netns(body: Callable[[], T], *, rootless: bool = False) -> T:
 def _run_child(body: Callable[[], T], writing: int, *, rootless: bool) -> None:
     try:
         signal.alarm(_DEADLINE_S)
+        # Nobody would wait for this process when its parent is killed.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if rootless:
             _become_nobody()
         _unshare(_CLONE_NEWNET | (_CLONE_NEWUSER if rootless else 0))

@@ -7,7 +7,6 @@ compared is said in `differential`. On a terminal a line shows how far it is.
 import os
 import sys
 import time
-from collections import Counter
 from functools import partial
 from random import Random
 
@@ -32,7 +31,8 @@ def main() -> int:
     while total.n_cases < wanted and not total.problems:
         first = seed + total.tally["policies"]
         one = in_new_netns(partial(run_cases, first, N_POLICIES))
-        total = Outcome(one.problems, one.policy, Counter(total.tally + one.tally))
+        tally, met = total.tally + one.tally, total.met + one.met
+        total = Outcome(one.problems, one.policy, tally, met)
         _show(total, wanted, time.monotonic() - begun)
     _report(total, seed, time.monotonic() - begun)
     return 1 if total.problems else 0
@@ -60,9 +60,10 @@ def _show(total: Outcome, wanted: int, elapsed_s: float) -> None:
 def _report(total: Outcome, seed: int, elapsed_s: float) -> None:
     if sys.stdout.isatty():
         sys.stdout.write("\r")
-    tally = ", ".join(f"{n:,} {kind}" for kind, n in sorted(total.tally.items()))
+    for counter in (total.tally, total.met):
+        counts = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counter.items()))
+        sys.stdout.write(f"proof: {counts}\n")
     sys.stdout.write(
-        f"proof: {tally}\n"
         f"proof: seed {seed}: {total.n_cases:,} cases,"
         f" {len(total.problems)} mismatches,"
         f" {total.n_cases / elapsed_s:,.0f} cases a second, {elapsed_s:.0f} s\n"
