@@ -20,7 +20,16 @@ from calico.codec.export_json import (
 from calico.codec.keys import STATUS_HOST_PREFIX
 from calico.model.errors import InvalidResource
 from calico.model.snapshot import Undecodable
-from calico.store.api import Delete, KeyValue, Operation, Put, Scope, Transaction, View
+from calico.store.api import (
+    Delete,
+    KeyValue,
+    Operation,
+    Put,
+    Scope,
+    Store,
+    Transaction,
+    View,
+)
 from calico.store.resources import decode_item, read_policy
 
 _SCOPE = Scope(prefixes=(EXPORTED_PREFIX,))
@@ -28,27 +37,39 @@ _SCOPE = Scope(prefixes=(EXPORTED_PREFIX,))
 
 def export(call: Call) -> int:
     """Write everything but what agents report of themselves."""
-    listing, policy_revision = read_policy(call.store, EXPORTED_PREFIX)
-    items = tuple(
-        ExportedItem(item.key, item.value, item.modified)
-        for item in listing.items
-        if _is_kept(item.key)
-    )
-    made = Export(call.store.store_id, listing.revision, policy_revision, items)
+    made = make_export(call.existing_store)
     name = call.option("-f") or STANDARD_INPUT
     if name == STANDARD_INPUT:
         for text in encode_export(made):
             output.line(text)
         return 0
-    _write_whole(Path(name), encode_export(made))
-    output.line(f"Exported {len(items)} keys at revision {listing.revision}.")
+    write_whole(Path(name), encode_export(made))
+    output.line(f"Exported {len(made.items)} keys at revision {made.revision}.")
     return 0
 
 
-def _write_whole(path: Path, lines: Iterator[str]) -> None:
+def make_export(store: Store) -> Export:
+    """Read everything but what agents report of themselves.
+
+    Raises:
+        Unavailable: The datastore cannot be read.
+    """
+    listing, policy_revision = read_policy(store, EXPORTED_PREFIX)
+    items = tuple(
+        ExportedItem(item.key, item.value, item.modified)
+        for item in listing.items
+        if _is_kept(item.key)
+    )
+    return Export(store.store_id, listing.revision, policy_revision, items)
+
+
+def write_whole(path: Path, lines: Iterator[str]) -> None:
     """Put a file in place of another one, whole or not at all.
 
     It is for its owner only: labels may hold what is nobody else's business.
+
+    Raises:
+        Refused: It cannot be written; nothing is.
     """
     try:
         handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -140,7 +140,7 @@ def _describe_leg(found: Explanation, leg: Leg) -> Iterator[str]:
 
 
 def _short(key: EndpointKey) -> str:
-    return f"{key.workload.rpartition('/')[2] or key.workload} ({key.endpoint})"
+    return key.workload.rpartition("/")[2] or key.workload
 
 
 def _describe_step(found: Explanation, leg: Leg, step: Step) -> Iterator[str]:
@@ -243,7 +243,7 @@ def _revision_of(found: Explanation, host: HostName) -> Revision | None:
     return None if status is None else status.revision
 
 
-def explain_as_json(found: Explanation) -> Json:
+def explain_as_json(found: Explanation) -> dict[str, Json]:
     """Write an explanation as `-o json` prints it."""
     headers = found.question.headers
     return {
