@@ -8,6 +8,7 @@ from calico.ir.packet import Packet
 from calico.ir.state import NeverMatches, PackedAddress
 from calico.model.rule import Protocol
 from calico.netset import Address, Ranges
+from calico.netset.ranges import contains
 from calico.verdict.trace import Miss, Trial
 
 _PROTOCOL_NAMES = {protocol.number: protocol.value for protocol in Protocol}
@@ -29,7 +30,7 @@ def find_miss(match: Match, packet: Packet, tag_sets: TagSets) -> Miss | None:
     """
     if match.family is not packet.family:
         return Miss.FAMILY
-    if packet.protocol not in match.protocols:
+    if not contains(match.protocols.ranges, packet.protocol):
         return Miss.PROTOCOL
     return _header_miss(match, packet) or _address_miss(match, packet, tag_sets)
 
@@ -44,10 +45,11 @@ def explain_miss(trial: Trial, packet: Packet) -> str:
     return f"{found} is not {admitted}"
 
 
+# `contains` is called as it is, here and above: a set's `in` costs a third more.
 def _header_miss(match: Match, packet: Packet) -> Miss | None:
-    if packet.destination_port not in match.destination_ports:
+    if not contains(match.destination_ports.ranges, packet.destination_port):
         return Miss.DESTINATION_PORT
-    if packet.source_port not in match.source_ports:
+    if not contains(match.source_ports.ranges, packet.source_port):
         return Miss.SOURCE_PORT
     if match.icmp is None:
         return None
