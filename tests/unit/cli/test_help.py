@@ -11,8 +11,9 @@ from calico.cli.help import group_help, top_help
 from calico.cli.parse import parse_command
 from calico.cli.reference import reference
 
-# These need workloads or change the network; their examples are run elsewhere.
-WITH_A_NETWORK = {"container", "explain", "lab", "node", "status", "wait"}
+# These need workloads or files, or change the network; their examples are run
+# elsewhere.
+WITH_A_NETWORK = {"container", "explain", "lab", "node", "status", "test", "wait"}
 EXAMPLES = [
     (name, example) for name in SUMMARIES for example in load_group(name).examples
 ]
