@@ -8,7 +8,7 @@ more by whoever wants to explain it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from calico.cli.cluster import Cluster
@@ -24,19 +24,25 @@ from calico.cli.question import (
     Question,
     address_pairs,
     ends_of,
+    flow_of,
     follow_pairs,
     judging_hosts,
 )
 from calico.cli.refusal import Refused
 from calico.codec.policy_test import PolicyTest
 from calico.ir.origin import EndOfProfiles, Origin, RuleOrigin
+from calico.ir.packet import Elsewhere
 from calico.ir.state import DesiredState
 from calico.model.names import EndpointKey, HostName
 from calico.model.rule import Action
 from calico.netset import Address, Family
+from calico.verdict.cut import make_first_packet
 from calico.verdict.journey import Journey
+from calico.verdict.narrow import NarrowedProfiles
 
 States = Mapping[HostName, DesiredState]
+
+_MAX_NARROWED = 4096
 
 
 class Outcome(Enum):
@@ -65,7 +71,7 @@ class Inquiry:
 
     def question_at(self, port: int) -> Question:
         """Return what is asked in the case of one port."""
-        if not self.test.protocol.has_ports:
+        if port == self.question.headers.destination_port:
             return self.question
         headers = replace(self.question.headers, destination_port=port)
         return replace(self.question, headers=headers)
@@ -166,6 +172,7 @@ def run_suite(cluster: Cluster, file: PolicyFile, here: HostName) -> Suite:
     ends = Ends(filled, here, hypothetical)
     inquiries = [_prepare(ends, test) for test in file.tests.tests]
     states = _compile(filled, [i for i in inquiries if isinstance(i, Inquiry)])
+    narrowing = _Narrowing(states)
     cases: list[Case] = []
     deciders: dict[RuleOrigin, list[int]] = {}
     for test, inquiry in zip(file.tests.tests, inquiries, strict=True):
@@ -173,7 +180,9 @@ def run_suite(cluster: Cluster, file: PolicyFile, here: HostName) -> Suite:
             if isinstance(inquiry, Refused):
                 cases.append(Case(test, port, None, None, tuple(inquiry.lines)))
                 continue
-            journeys = inquiry.follow(states, port)
+            question = inquiry.question_at(port)
+            asked = narrowing.states_for(question, inquiry)
+            journeys = follow_pairs(asked, question, inquiry.pairs)
             for origin in _deciding_rules(journeys):
                 deciders.setdefault(origin, []).append(len(cases))
             cases.append(Case(test, port, inquiry, find(test, journeys)))
@@ -247,6 +256,57 @@ def _compile(cluster: Cluster, inquiries: Iterable[Inquiry]) -> States:
         hosts.update(dict.fromkeys(each.hosts))
         judged |= ends_of(each.question)
     return {host: cluster.state_of(host, judged=judged) for host in hosts}
+
+
+class _NarrowedStates(dict[HostName, DesiredState]):
+    """What hosts must do, with narrowed profiles; each is made when asked for."""
+
+    def __init__(self, states: States, profiles: NarrowedProfiles) -> None:
+        super().__init__()
+        self._states = states
+        self._profiles = profiles
+
+    def __missing__(self, host: HostName) -> DesiredState:
+        made = replace(self._states[host], profiles=self._profiles)
+        self[host] = made
+        return made
+
+
+@dataclass(slots=True)
+class _Narrowing:
+    """Leaves out the rules that cannot match, for headers that come again.
+
+    The headers of tests recur, and of most profiles one or two rules are about
+    them. Which rule decides is the same; only what was tried before is not told.
+    """
+
+    states: States
+    _seen: set[Headers] = field(default_factory=set[Headers])
+    _narrowed: dict[Headers, _NarrowedStates] = field(
+        default_factory=dict[Headers, _NarrowedStates]
+    )
+
+    def states_for(self, question: Question, inquiry: Inquiry) -> States:
+        """Return what hosts must do, as far as it can matter to a question."""
+        headers = question.headers
+        found = self._narrowed.get(headers)
+        if found is not None:
+            return found
+        if headers not in self._seen or len(self._narrowed) == _MAX_NARROWED:
+            self._seen.add(headers)
+            return self.states
+        flow = flow_of(headers, *inquiry.pairs[0])
+        outside = Elsewhere.OUTSIDE
+        packet = make_first_packet(flow, outside, outside, b"")
+        # A profile is compiled alike on every host that has it.
+        profiles = {
+            name: profile
+            for state in self.states.values()
+            for name, profile in state.profiles.items()
+        }
+        made = _NarrowedStates(self.states, NarrowedProfiles(profiles, packet))
+        self._narrowed[headers] = made
+        return made
 
 
 def _deciding_rules(journeys: Iterable[Journey]) -> Iterator[RuleOrigin]:

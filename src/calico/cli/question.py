@@ -144,14 +144,15 @@ def follow_pairs(
             states,
             question.source.end,
             question.destination.end,
-            _flow(question.headers, from_address, to_address),
+            flow_of(question.headers, from_address, to_address),
             source_mac=question.source_mac,
         )
         for from_address, to_address in pairs
     )
 
 
-def _flow(headers: Headers, source: Address, destination: Address) -> Flow:
+def flow_of(headers: Headers, source: Address, destination: Address) -> Flow:
+    """Put headers and addresses together."""
     return Flow(
         source,
         destination,

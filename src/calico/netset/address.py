@@ -30,6 +30,10 @@ class Family(Enum):
     V4 = 4
     V6 = 6
 
+    # By identity, as they compare: an enum's own hash runs Python code, and sets
+    # and maps are asked by family for every packet.
+    __hash__ = object.__hash__
+
     @property
     def n_bits(self) -> int:
         """The length of an address in bits."""

@@ -30,9 +30,7 @@ def find_miss(match: Match, packet: Packet, tag_sets: TagSets) -> Miss | None:
     """
     if match.family is not packet.family:
         return Miss.FAMILY
-    if not contains(match.protocols.ranges, packet.protocol):
-        return Miss.PROTOCOL
-    return _header_miss(match, packet) or _address_miss(match, packet, tag_sets)
+    return find_header_miss(match, packet) or _address_miss(match, packet, tag_sets)
 
 
 def explain_miss(trial: Trial, packet: Packet) -> str:
@@ -45,12 +43,23 @@ def explain_miss(trial: Trial, packet: Packet) -> str:
     return f"{found} is not {admitted}"
 
 
-# `contains` is called as it is, here and above: a set's `in` costs a third more.
-def _header_miss(match: Match, packet: Packet) -> Miss | None:
+def find_header_miss(match: Match, packet: Packet) -> Miss | None:
+    """Find the first part of a match that a packet's addresses are no matter for."""
+    # `contains` is called as it is: the `in` of a set costs a third more.
+    if not contains(match.protocols.ranges, packet.protocol):
+        return Miss.PROTOCOL
+    return _port_miss(match, packet) or _icmp_miss(match, packet)
+
+
+def _port_miss(match: Match, packet: Packet) -> Miss | None:
     if not contains(match.destination_ports.ranges, packet.destination_port):
         return Miss.DESTINATION_PORT
     if not contains(match.source_ports.ranges, packet.source_port):
         return Miss.SOURCE_PORT
+    return None
+
+
+def _icmp_miss(match: Match, packet: Packet) -> Miss | None:
     if match.icmp is None:
         return None
     if packet.icmp_type != match.icmp.icmp_type:
