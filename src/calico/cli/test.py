@@ -37,5 +37,8 @@ def test(call: Call) -> int:
         for case in suite.cases
         if case.outcome is not Outcome.PASSED
     ]
-    call.show(report_as_json(report), names, lambda: print_report(report))
+    # To explain thousands of failures takes seconds: only for who reads them.
+    is_for_programs = call.option("-o") in {"json", "yaml"}
+    value = report_as_json(report) if is_for_programs else None
+    call.show(value, names, lambda: print_report(report))
     return FAILED if names else DONE
