@@ -128,3 +128,22 @@ def test_examples_of_the_help_work_in_their_order(
     assert typed
     lines = [*before, *typed, "./calicoctl node stop --remove-rules"]
     assert refused(lines, run_on_own_machine(lines, tmp_path)) == []
+
+
+def test_guide_to_policy_tests(root: LabUser, tmp_path: Path) -> None:
+    blocks = (ROOT / "docs/guide/test-a-policy.md").read_text("utf-8").split("```\n")
+    there = "/tmp/"  # noqa: S108 -- a reader's; the test has a directory of its own
+    up, *typed = (each.replace(there, f"{tmp_path}/") for each in blocks[1::2])
+    assert up.splitlines() == ["./calicoctl lab up", "./calicoctl lab shell"]
+    root.done("up")
+    # A command may have several lines, so each block is a script.
+    ends = [
+        root.run(CALICOCTL, "lab", "run", "--", "sh", "-ec", each) for each in typed
+    ]
+    assert [each.returncode for each in ends] == [0, 0, 1, 1]
+    assert "5 passed, 0 failed." in ends[0].stdout
+    assert "WEB inbound 3  allow from tag WEB" in ends[0].stdout
+    assert "WEB inbound 2  deny udp: removed" in ends[1].stdout
+    assert "4 passed, 1 failed." in ends[2].stdout
+    assert "denied by end of profiles inbound: DB" in ends[2].stdout
+    root.done("down")

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 from calico import __version__
-from calico.cli.datastore import make_export, write_whole
+from calico.cli.datastore import make_export
+from calico.cli.whole_file import write_whole
 from calico.codec.export_json import encode_export
 from calico.codec.json_text import Json
 from calico.store.api import Store
@@ -31,7 +32,7 @@ def write_bundle(path: Path, store: Store, explanation: Json) -> None:
         "table": _read_table(),
         "datastore": "\n".join(encode_export(make_export(store))),
     }
-    write_whole(path, iter(json.dumps(bundle, indent=2).splitlines()))
+    write_whole(path, json.dumps(bundle, indent=2).splitlines(), mode=0o600)
 
 
 def _read_table() -> str:

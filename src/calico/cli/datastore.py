@@ -1,7 +1,5 @@
 """`calicoctl datastore`: the whole datastore as one document, and back."""
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -9,6 +7,7 @@ from calico.cli import output
 from calico.cli.call import Call
 from calico.cli.input import STANDARD_INPUT, read_input
 from calico.cli.refusal import Refused
+from calico.cli.whole_file import write_whole
 from calico.codec.export_json import (
     EXPORTED_PREFIX,
     MAX_EXPORT_BYTES,
@@ -43,7 +42,8 @@ def export(call: Call) -> int:
         for text in encode_export(made):
             output.line(text)
         return 0
-    write_whole(Path(name), encode_export(made))
+    # For its owner only: labels may hold what is nobody else's business.
+    write_whole(Path(name), encode_export(made), mode=0o600)
     output.line(f"Exported {len(made.items)} keys at revision {made.revision}.")
     return 0
 
@@ -61,30 +61,6 @@ def make_export(store: Store) -> Export:
         if _is_kept(item.key)
     )
     return Export(store.store_id, listing.revision, policy_revision, items)
-
-
-def write_whole(path: Path, lines: Iterator[str]) -> None:
-    """Put a file in place of another one, whole or not at all.
-
-    It is for its owner only: labels may hold what is nobody else's business.
-
-    Raises:
-        Refused: It cannot be written; nothing is.
-    """
-    try:
-        handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in lines)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(fresh).replace(path)
-        except BaseException:
-            Path(fresh).unlink(missing_ok=True)
-            raise
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise Refused(f"{path}: {reason}; nothing was written") from None
 
 
 def import_(call: Call) -> int:

@@ -83,7 +83,14 @@ def _problems(state: DesiredState, leg: Leg) -> Iterator[str]:
 
 
 def describe(found: Explanation) -> Iterator[str]:
-    """Write an explanation as lines, the verdict first."""
+    """Write an explanation as lines, the verdict first, what is in force last."""
+    yield from describe_verdict(found)
+    yield ""
+    yield from _describe_force(found)
+
+
+def describe_verdict(found: Explanation) -> Iterator[str]:
+    """Write the verdict and the way to it as lines."""
     question = found.question
     yield (
         f"{question.source.text} → {question.destination.text}"
@@ -101,8 +108,6 @@ def describe(found: Explanation) -> Iterator[str]:
         if len(journeys) > _N_SHOWN_PAIRS:
             yield f"and {len(journeys) - _N_SHOWN_PAIRS} more pairs of addresses"
         yield from lines
-    yield ""
-    yield from _describe_force(found)
 
 
 def _grouped(found: Explanation) -> dict[tuple[str, ...], list[Journey]]:

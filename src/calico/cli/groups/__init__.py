@@ -16,6 +16,7 @@ SUMMARIES: Mapping[str, str] = {
     "flows": "established flows that were cut, and by which rule",
     "wait": "until policy is in force on every host",
     "explain": "what policy says of a packet, and which rule decides",
+    "test": "policy tests: whether policy says what you expect of it",
     "datastore": "the datastore as a document: backup and restore",
     "config": "settings of the agents and of BGP",
     "lab": "hosts and workloads on this machine to try a policy on",
