@@ -37,7 +37,7 @@ class Matrix:
         family: The family.
         parties: Those of endpoints first, then those outside.
         cells: `cells[i][j]` is about packets from party i to party j. Between
-            two parties outside nothing is judged, and the cell says nothing.
+            two parties outside nothing is judged, and the cell is empty.
         regions: The headers that a cell allows, canonical; `None` where the
             bound on the work was reached. The first is empty.
     """
@@ -185,7 +185,9 @@ class _Policies:
         judge = self.parties[number].judge
         n_parties = len(self.parties)
         if judge is None:
-            return [self._everything] * n_parties
+            # Between two outside nothing is judged, and the cell is empty.
+            judged = (party.judge is not None for party in self.parties)
+            return [self._everything if each else 0 for each in judged]
         # Peers that the same rules fit are a group, split by each further rule.
         groups: dict[_Deciders, int] = {(): (1 << n_parties) - 1}
         done: list[tuple[_Deciders, int]] = []

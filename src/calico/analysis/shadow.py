@@ -189,7 +189,7 @@ def _with_any_members(question: _Question, use: Use) -> Iterator[_Hiding]:
             yield _Hiding(is_hidden=False)
             continue
         # A rule that matches in a family matches some packet for some members.
-        point = choose_point(parts[0][1][0], family)
+        point = choose_point(parts[0][1], family)
         members = tag_sets_at(openness, point, family)
         state = replace(use.state, tag_sets=members)
         witness = prove(state, use.key(direction), point, family)
@@ -211,7 +211,7 @@ def _with_members_of_today(question: _Question, use: Use) -> Iterator[_Hiding]:
         else:
             witness = None
             if found.parts:
-                point = choose_point(found.parts[0][1][0], family)
+                point = choose_point(found.parts[0][1], family)
                 witness = prove(use.state, use.key(direction), point, family)
             yield _Hiding(
                 is_hidden=True, by=tuple(o for o, _ in found.parts), witness=witness

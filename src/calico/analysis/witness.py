@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from calico.analysis.boxes import Box
+from calico.analysis.boxes import Region
 from calico.analysis.space import packet_at
 from calico.analysis.symbolic import Openness
 from calico.ir.match import TagSetId
@@ -68,13 +68,15 @@ class Witness:
     destination_tags: tuple[TagName, ...]
 
 
-def choose_point(box: Box, family: Family) -> tuple[int, ...]:
-    """Return a point of a box; source and destination differ where they can.
+def choose_point(boxes: Region, family: Family) -> tuple[int, ...]:
+    """Return a point of a set; source and destination differ where they can.
 
     Args:
-        box: Header, addresses, and what else there is; not empty.
+        boxes: Header, addresses, and what else there is; at least one box.
         family: The family of the addresses.
     """
+    tcp = Protocol.TCP.number
+    box = next((each for each in boxes if contains(each[0], tcp)), boxes[0])
     protocols, first, second, sources, destinations, *others = box
     likely = _LIKELY_SOURCE[family]
     source = _pick(sources, likely)
@@ -84,7 +86,7 @@ def choose_point(box: Box, family: Family) -> tuple[int, ...]:
         source = _pick(_without(sources, source) or sources, likely)
     destination = _pick(elsewhere or destinations, likely + 1)
     return (
-        _pick(protocols, Protocol.TCP.number),
+        _pick(protocols, tcp),
         *map(_pick, (first, second), _LIKELY_FIELDS),
         source,
         destination,

@@ -76,6 +76,7 @@ def cells(found: Matrix) -> dict[tuple[str, str], Region | None]:
         ("web", "0.0.0.0/0", None),
         ("0.0.0.0/0", "web", tcp((80, 80))),
         ("0.0.0.0/0", "db", NOTHING),
+        ("0.0.0.0/0", "192.0.2.0/24", NOTHING),
         (
             "192.0.2.0/24",
             "web",

@@ -57,7 +57,13 @@ def one(*numbers: int) -> Ranges:
 def test_point_is_one_that_people_expect(
     box: Box, family: Family, point: tuple[int, ...]
 ) -> None:
-    assert choose_point(box, family) == point
+    assert choose_point((box,), family) == point
+
+
+def test_point_is_one_of_tcp_where_there_is_one() -> None:
+    other = (one(47), one(0), one(0), one(1), one(2))
+    tcp = (one(6), one(7), one(8), one(1), one(2))
+    assert choose_point((other, tcp), Family.V4) == (6, 7, 8, 1, 2)
 
 
 def test_tag_sets_have_the_members_that_a_point_asks_for() -> None:
