@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from strategies import HOST, packets, snapshots
 
 from calico.analysis.boxes import canonical, holds
+from calico.analysis.cells import rows_of
 from calico.analysis.partition import Part, partition
-from calico.analysis.reach import reach
+from calico.analysis.reach import Matrix, reach
 from calico.analysis.shadow import Scope, find_shadows
 from calico.analysis.space import (
     every_header,
@@ -130,6 +131,7 @@ def test_reach_agrees_with_evaluate(snapshot: Snapshot, data: st.DataObject) -> 
     ]
     for family in Family:
         matrix = reach(states, addresses_in(snapshot), family)
+        _check_rows(matrix)
         numbers = st.integers(0, len(matrix.parties) - 1)
         for i, j in data.draw(st.lists(st.tuples(numbers, numbers), max_size=6)):
             source, start = data.draw(st.sampled_from(ends_of(matrix.parties[i])))
@@ -149,6 +151,28 @@ def test_reach_agrees_with_evaluate(snapshot: Snapshot, data: st.DataObject) -> 
             for packet in (*near, *edges, *ends):
                 is_allowed = passes(states, packet, source, destination)
                 assert is_allowed == holds(region, header_of(packet))
+
+
+def _check_rows(matrix: Matrix) -> None:
+    """Find each cell that allows something in one row, except with itself."""
+    numbers = range(len(matrix.parties))
+    found = [
+        ((i, j), row.allowed)
+        for row in rows_of(matrix, numbers, numbers)
+        for i in row.sources
+        for j in row.destinations
+    ]
+    ends = [{key for key, _ in ends_of(party)} for party in matrix.parties]
+    cells = {
+        (i, j): matrix.allowed(i, j)
+        for i in numbers
+        for j in numbers
+        if matrix.allowed(i, j)
+    }
+    assert len(found) == len(dict(found))
+    assert dict(found).items() <= cells.items()
+    missing = cells.keys() - dict(found).keys()
+    assert all(len(ends[i] | ends[j]) == 1 for i, j in missing)
 
 
 @given(snapshots())

@@ -17,7 +17,7 @@ class Row:
     """Equal cells of a matrix.
 
     Attributes:
-        sources: Numbers of parties, ascending; none has another answer.
+        sources: Numbers of parties, ascending.
         destinations: Likewise.
         allowed: What any of the sources can send to any of the destinations;
             `None` when that is not decided. Never empty.
@@ -53,28 +53,30 @@ def rows_of(
         destinations: Likewise.
 
     Returns:
-        A row for each answer that the same sources have for destinations. Cells
-        that allow nothing are left out, and those of an endpoint with itself.
+        Rows that hold each cell once: an answer, the destinations for which a
+        source has it, and all sources with just these. Cells that allow nothing
+        are left out, and those of an endpoint with itself.
     """
     alike: dict[tuple[RegionId, ...], list[int]] = {}
     for source in sources:
         cells = matrix.cells[source]
         alike.setdefault(tuple(cells[n] for n in destinations), []).append(source)
     lone = _lone_endpoints(matrix)
-    found: list[Row] = []
+    empty = matrix.regions.index(NOTHING)
+    found: dict[tuple[tuple[int, ...], RegionId], list[int]] = {}
     for cells, those in alike.items():
         itself = {lone[source] for source in those}
         own = next(iter(itself)) if len(itself) == 1 else None
         by_answer: dict[RegionId, list[int]] = {}
         for number, answer in zip(destinations, cells, strict=True):
-            is_itself = own is not None and lone[number] == own
-            if matrix.regions[answer] != NOTHING and not is_itself:
+            if answer != empty and (own is None or lone[number] != own):
                 by_answer.setdefault(answer, []).append(number)
-        found += [
-            Row(tuple(those), tuple(numbers), matrix.regions[answer])
-            for answer, numbers in by_answer.items()
-        ]
-    return tuple(found)
+        for answer, numbers in by_answer.items():
+            found.setdefault((tuple(numbers), answer), []).extend(those)
+    return tuple(
+        Row(tuple(sorted(those)), numbers, matrix.regions[answer])
+        for (numbers, answer), those in found.items()
+    )
 
 
 @dataclass(slots=True)

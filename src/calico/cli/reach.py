@@ -1,6 +1,7 @@
 """`calicoctl reach`: who can talk to whom."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
 
@@ -83,45 +84,53 @@ def _by(given: str | None) -> By:
     raise Refused(f"--by: found {given}, expected one of {accepted}", exit_code=USAGE)
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Rows of one family, and what their ends are called.
+
+    Attributes:
+        matrix: The matrix.
+        rows: Its cells, equal ones put together.
+        starts: Names by number of party, for sources.
+        goals: Likewise for destinations.
+    """
+
+    matrix: Matrix
+    rows: tuple[Row, ...]
+    starts: Sequence[Sequence[str]]
+    goals: Sequence[Sequence[str]]
+
+    def names(self, row: Row) -> tuple[list[str], list[str]]:
+        """Name the sources and the destinations of a row."""
+        starts = [name for number in row.sources for name in self.starts[number]]
+        goals = [name for number in row.destinations for name in self.goals[number]]
+        return starts, goals
+
+
 def _show_endpoints(call: Call, view: ReachView) -> int:
     words = (call.optional_word("SRC"), call.optional_word("DST"))
     keys = view.snapshot.endpoints
-    source, destination = (find_end(keys, view.owners, word) for word in words)
+    ends = tuple(find_end(keys, view.owners, word) for word in words)
+    named = [end for end, word in zip(ends, words, strict=True) if word is not None]
+    asked = _asked_and_closed(view, named)
+    short = Names.of(keys).short
+    fmt = call.option("-o")
+    for_people = fmt is None
+    name = short.__getitem__ if for_people else full_name
+    name_outside = describe_outside if for_people else outside_name
     found = [
-        (matrix, rows_of(matrix, source.numbers(matrix), destination.numbers(matrix)))
+        _Found(
+            matrix,
+            rows_of(matrix, *(end.numbers(matrix) for end in ends)),
+            *(labels(matrix, end, name, name_outside) for end in ends),
+        )
         for matrix in view.matrices
     ]
-    cells: list[Json] = []
-    pairs: dict[str, None] = {}
-    for matrix, rows in found:
-        start = labels(matrix, source, full_name, outside_name)
-        goal = labels(matrix, destination, full_name, outside_name)
-        for row in rows:
-            starts, goals = _joined(start, row.sources), _joined(goal, row.destinations)
-            cells.append(
-                {
-                    "from": list[Json](starts),
-                    "to": list[Json](goals),
-                    "family": encode_family(matrix.family),
-                    "allowed": encode_traffic(row.allowed, matrix.family),
-                }
-            )
-            if call.option("-o") == "name":
-                pairs.update(
-                    (f"{a} {b}", None) for a in starts for b in goals if a != b
-                )
-    asked = _asked_and_closed(
-        view,
-        [
-            end
-            for end, word in zip((source, destination), words, strict=True)
-            if word is not None
-        ],
-    )
+    # A large cluster has a million pairs: only what is asked for is built.
     value: Json = {
         "revision": view.snapshot.revision,
         "by": By.ENDPOINT.value,
-        "cells": cells,
+        "cells": _encode_cells(found) if fmt in {"json", "yaml"} else [],
         "closed": [
             {"endpoint": full_name(key), "reason": why} for key, why in asked.items()
         ],
@@ -129,12 +138,37 @@ def _show_endpoints(call: Call, view: ReachView) -> int:
     }
 
     def text() -> None:
-        names = Names.of(keys)
-        _print_rows(found, source, destination, names)
+        _print_rows(found)
         for key, why in asked.items():
-            output.line(f"{names.short[key]} has no traffic: {why}.")
+            output.line(f"{short[key]} has no traffic: {why}.")
 
-    return call.show(value, list(pairs), text)
+    return call.show(value, _pairs(found) if fmt == "name" else [], text)
+
+
+def _encode_cells(found: Sequence[_Found]) -> list[Json]:
+    cells: list[Json] = []
+    for each in found:
+        family = each.matrix.family
+        for row in each.rows:
+            starts, goals = each.names(row)
+            cells.append(
+                {
+                    "from": list[Json](starts),
+                    "to": list[Json](goals),
+                    "family": encode_family(family),
+                    "allowed": encode_traffic(row.allowed, family),
+                }
+            )
+    return cells
+
+
+def _pairs(found: Sequence[_Found]) -> list[str]:
+    pairs: dict[str, None] = {}
+    for each in found:
+        for row in each.rows:
+            starts, goals = each.names(row)
+            pairs.update((f"{a} {b}", None) for a in starts for b in goals if a != b)
+    return list(pairs)
 
 
 def _asked_and_closed(view: ReachView, ends: Sequence[End]) -> dict[EndpointKey, str]:
@@ -146,24 +180,16 @@ def _asked_and_closed(view: ReachView, ends: Sequence[End]) -> dict[EndpointKey,
     }
 
 
-def _print_rows(
-    found: Sequence[tuple[Matrix, Sequence[Row]]],
-    source: End,
-    destination: End,
-    names: Names,
-) -> None:
+def _print_rows(found: Sequence[_Found]) -> None:
     """Print equal cells as one row, also when the two families are equal."""
     merged: dict[tuple[str, str, str], list[Family]] = {}
-    for matrix, rows in found:
-        start = labels(matrix, source, names.short.__getitem__, describe_outside)
-        goal = labels(matrix, destination, names.short.__getitem__, describe_outside)
-        for row in rows:
-            place = (
-                _named(_joined(start, row.sources)),
-                _named(_joined(goal, row.destinations)),
-                "\n".join(describe(row.allowed, matrix.family)),
-            )
-            merged.setdefault(place, []).append(matrix.family)
+    for each in found:
+        family = each.matrix.family
+        for row in each.rows:
+            starts, goals = each.names(row)
+            allowed = "\n".join(describe(row.allowed, family))
+            place = (_named(starts), _named(goals), allowed)
+            merged.setdefault(place, []).append(family)
     if not merged:
         output.line("Nothing is allowed.")
         return
@@ -173,10 +199,6 @@ def _print_rows(
     ]
     output.table(_HEADINGS, rows_of_text, align="l")
     output.line("Everything else is denied.")
-
-
-def _joined(names: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[str]:
-    return [name for number in numbers for name in names[number]]
 
 
 def _named(names: Sequence[str]) -> str:

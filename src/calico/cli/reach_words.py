@@ -33,8 +33,16 @@ class Traffic(NamedTuple):
     second: Ranges = ()
 
 
-def traffic_in(region: Region, family: Family) -> Iterator[Traffic]:
-    """Yield what a set of headers consists of, protocol by protocol."""
+@cache
+def traffic_in(region: Region, family: Family) -> tuple[Traffic, ...]:
+    """Return what a set of headers consists of, protocol by protocol.
+
+    Thousands of cells hold few different sets.
+    """
+    return tuple(_parts_of(region, family))
+
+
+def _parts_of(region: Region, family: Family) -> Iterator[Traffic]:
     others = without_fields(family)
     for protocol in (Protocol.TCP, Protocol.UDP, Protocol.ICMP, Protocol.ICMPV6):
         number = protocol.number
