@@ -14,6 +14,7 @@ SUMMARIES: Mapping[str, str] = {
     "node": "this host's agent: start, stop, show, remove",
     "status": "how this host's agent is, and what could not be used",
     "flows": "established flows that were cut, and by which rule",
+    "reach": "who can talk to whom, and rules that never decide",
     "wait": "until policy is in force on every host",
     "explain": "what policy says of a packet, and which rule decides",
     "test": "policy tests: whether policy says what you expect of it",
