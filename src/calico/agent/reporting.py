@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from calico.agent.drop_log import MAX_WAITING_S, DropLog
 from calico.agent.events import Asked
 from calico.agent.journal import Journal
 from calico.agent.publisher import Publisher, Report
@@ -24,7 +25,6 @@ from calico.model.errors import CalicoError
 from calico.model.names import NO_REVISION, HostName, Revision
 
 MAX_CUTS = 50
-MAX_WAITING_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,17 @@ class Reporting:
         journal: Where lines go.
         publisher: Writes the host's status.
         sources: Where the rest is read when asked for.
+
+    Attributes:
+        journal: Where lines go.
+        drops: What was dropped.
     """
 
     def __init__(
         self, host: HostName, journal: Journal, publisher: Publisher, sources: Sources
     ) -> None:
         self.journal = journal
+        self.drops = DropLog()
         self._host = host
         self._publisher = publisher
         self._sources = sources
@@ -92,6 +97,8 @@ class Reporting:
                 asked.answer(encode_map(self.problems()))
             case Method.COUNTERS:
                 asked.answer(self._counters())
+            case Method.DROPS:
+                self.drops.take_request(asked)
             case Method.WAIT:
                 wait_s = min(max(request.timeout_s, 0.0), MAX_WAITING_S)
                 self._waiters.append(_Waiter(asked, time.monotonic() + wait_s))
@@ -108,10 +115,14 @@ class Reporting:
             else:
                 still.append(waiter)
         self._waiters = still
+        self.drops.settle(now)
 
     def next_due(self) -> float | None:
         """Return when `settle` has something to do even if nothing happens."""
-        return min((each.deadline for each in self._waiters), default=None)
+        dues = [each.deadline for each in self._waiters]
+        if (due := self.drops.next_due()) is not None:
+            dues.append(due)
+        return min(dues, default=None)
 
     def problems(self) -> Mapping[str, str]:
         """Return the reason of everything that cannot be used, by object."""
