@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from calico.agent.journal import Journal
-from calico.agent.phases import split_delta, split_moves
+from calico.agent.phases import Phase, split_delta, split_moves
 from calico.agent.refusal import find_refused, without_profiles
 from calico.agent.splitting import (
     ClosedOrder,
@@ -182,13 +182,21 @@ class Dataplane:
                 "kernel", f"too much for one send: it goes in in {len(phases)} phases"
             )
             for phase in phases:
-                self._apply_phase(diff_rulesets(*render_delta(phase.delta)))
+                if not self._apply_phase(phase):
+                    # The whole rest, with new flows shut out meanwhile.
+                    self.repair(compiler.state())
+                    return
 
-    def _apply_phase(self, steps: Sequence[Step]) -> None:
+    def _apply_phase(self, phase: Phase) -> bool:
+        """Make a part of a change, unless it must be whole and does not fit."""
+        steps = diff_rulesets(*render_delta(phase.delta))
         try:
             self._nft.commit(steps)
         except BatchTooLarge:
+            if phase.is_whole:
+                return False
             self._commit_in_pieces(cut_steps(steps))
+        return True
 
     def _repair_to(self, wanted: Ruleset) -> int:
         table = self._nft.read_table()
