@@ -12,7 +12,7 @@ from calico.cli.parse import parse_command
 from calico.cli.reference import reference
 
 # These change the network; their examples are run where that can be undone.
-WITH_A_NETWORK = {"container", "lab", "node", "status", "wait"}
+WITH_A_NETWORK = {"container", "drops", "lab", "node", "status", "wait"}
 EXAMPLES = [
     (name, example) for name in SUMMARIES for example in load_group(name).examples
 ]

@@ -13,6 +13,7 @@ SUMMARIES: Mapping[str, str] = {
     "ipam": "which addresses are given away",
     "node": "this host's agent: start, stop, show, remove",
     "status": "how this host's agent is, and what could not be used",
+    "drops": "the packets that this host dropped, and why",
     "wait": "until policy is in force on every host",
     "config": "settings of the agents and of BGP",
     "lab": "hosts and workloads on this machine to try a policy on",

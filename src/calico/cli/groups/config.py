@@ -23,8 +23,8 @@ GROUP = Group(
         "<NAME>": "Of felix: loglevel, the same as LogSeverityScreen (none, debug,"
         " info, warning, error, critical); DefaultEndpointToHostAction (DROP, RETURN,"
         " ACCEPT); InterfacePrefix (beginnings of interface names, separated by"
-        " commas); CutEstablishedFlows, WorkloadDns, WorkloadDhcp (true, false). Of"
-        " bgp and node bgp: loglevel (none, debug, info).",
+        " commas); CutEstablishedFlows, DropLog, WorkloadDns, WorkloadDhcp (true,"
+        " false). Of bgp and node bgp: loglevel (none, debug, info).",
         "--remove": "Take the value away, so that the default is in force.",
         "--force": "Accept any name and any value. Parameters of the original that"
         " are not listed here are kept and have no effect.",
