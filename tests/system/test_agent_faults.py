@@ -274,4 +274,4 @@ def _listing(host: Host) -> str:
     text = host.space.run("nft", "list", "table", "inet", "calico")
     counted = re.sub(r"packets \d+ bytes \d+", "counted", text)
     # What packets put in comes and goes.
-    return re.sub(r"elements = {[^}]*limit rate[^}]*}", "limits", counted)
+    return re.sub(r"\s*elements = {[^}]*limit rate[^}]*}", "", counted)
