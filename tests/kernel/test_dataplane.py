@@ -266,6 +266,43 @@ def test_refused_profile_is_found_at_the_start_too() -> None:
     in_new_netns(body)
 
 
+def _has_logs(scene: Scene) -> bool:
+    table = scene.nft.read_table()
+    assert table is not None
+    rules = (rule for chain in table.chains.values() for rule in chain.rules)
+    return any(form[0] == "log" for rule in rules for form in rule.form)
+
+
+def test_log_is_tried_and_nothing_stays_of_it() -> None:
+    def body() -> None:
+        scene = Scene()
+        before = scene.nft.read_table()
+        assert scene.dataplane.probe_log() == ""
+        assert scene.nft.read_table() == before
+        scene.dataplane.put_guard()
+        assert _has_logs(scene)
+
+    in_new_netns(body)
+
+
+def test_kernel_that_cannot_log_is_asked_for_no_log() -> None:
+    def body() -> None:
+        scene = Scene()
+        scene.nft.refused = "log-probe"
+        assert "refused" in scene.dataplane.probe_log()
+        assert not scene.dataplane.can_log
+        scene.dataplane.put_guard()
+        scene.compiler.refuse_log()
+        scene.profile("A", ["deny udp"])
+        scene.endpoint(1, "A")
+        scene.begin()
+        assert not scene.compiler.state().settings.drop_log
+        assert not _has_logs(scene)
+        assert scene.n_differences() == 0
+
+    in_new_netns(body)
+
+
 def test_empty_change_commits_nothing() -> None:
     def body() -> None:
         scene = Scene()
