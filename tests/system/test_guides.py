@@ -91,14 +91,18 @@ def test_guide_to_a_first_policy(root: LabUser) -> None:
     assert lines[:2] == ["./calicoctl lab up", "./calicoctl lab shell"]
     root.done("up")
     typed = lines[2:]
-    codes = [
-        root.run(CALICOCTL, "lab", "run", "--", "sh", "-c", each).returncode
-        for each in typed
-    ]
+    ends = [root.run(CALICOCTL, "lab", "run", "--", "sh", "-c", each) for each in typed]
+    codes = [each.returncode for each in ends]
     assert refused(typed, codes) == [
         "./calicoctl lab probe outside web tcp 80",
         "./calicoctl lab probe web app tcp 7890",
     ]
+    said = {line: end.stdout for line, end in zip(typed, ends, strict=True)}
+    assert "end of profiles inbound: WEB" in said["./calicoctl drops"]
+    assert "end of profiles inbound: APP" in said["./calicoctl drops"]
+    of_web = said["./calicoctl drops /run/netns/web"].splitlines()
+    assert of_web
+    assert all("end of profiles inbound: WEB" in line for line in of_web)
     root.done("down")
 
 

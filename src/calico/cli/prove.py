@@ -28,7 +28,6 @@ from calico.verdict.journey import End, HostItself, Journey, Leg
 from calico.verdict.trace import Stage
 
 IN_FORCE_WITHIN_S = 10.0
-_DECIDING = frozenset({TraceVerdict.ACCEPT, TraceVerdict.DROP})
 _VERDICTS = {True: "allowed", False: "denied"}
 
 
@@ -63,7 +62,7 @@ class Proof:
             for chain in chains
             if chain.is_ours
             for step in chain.steps
-            if step.comment and step.verdict in _DECIDING
+            if step.comment and step.verdict is not TraceVerdict.CONTINUE
         )
 
     @property

@@ -20,7 +20,9 @@ _EVERYWHERE = {family: AddressSet.everything(family) for family in Family}
 _WITH_PORTS = ProtocolSet.of(Protocol.TCP.number, Protocol.UDP.number)
 
 
-def compile_profile(profile: ProfileId, rules: ProfileRules) -> CompiledProfile:
+def compile_profile(
+    profile: ProfileId, rules: ProfileRules, *, logs_drops: bool = False
+) -> CompiledProfile:
     """Compile both directions of a profile for both families."""
     compiled: dict[tuple[Direction, Family], tuple[CompiledRule, ...]] = {}
     never: list[NeverMatches] = []
@@ -35,7 +37,7 @@ def compile_profile(profile: ProfileId, rules: ProfileRules) -> CompiledProfile:
                 else:
                     never.append(one)
             compiled[direction, family] = tuple(kept)
-    return CompiledProfile(profile, compiled, tuple(never))
+    return CompiledProfile(profile, compiled, tuple(never), logs_drops)
 
 
 def compile_rule(

@@ -15,6 +15,7 @@ SUMMARIES: Mapping[str, str] = {
     "status": "how this host's agent is, and what could not be used",
     "flows": "established flows that were cut, and by which rule",
     "reach": "who can talk to whom, and rules that never decide",
+    "drops": "the packets that this host dropped, and why",
     "wait": "until policy is in force on every host",
     "explain": "what policy says of a packet, and which rule decides",
     "test": "policy tests: whether policy says what you expect of it",
