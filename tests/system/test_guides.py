@@ -106,6 +106,36 @@ def test_guide_to_a_first_policy(root: LabUser) -> None:
     root.done("down")
 
 
+def test_guide_to_a_dropped_packet(root: LabUser) -> None:
+    lines = commands("docs/guide/find-a-dropped-packet.md")
+    assert lines[:2] == ["./calicoctl lab up", "./calicoctl lab shell"]
+    assert lines[-1] == "./calicoctl lab down"
+    root.done("up")
+    typed = lines[2:-1]
+    ends = [root.run(CALICOCTL, "lab", "run", "--", "sh", "-c", each) for each in typed]
+    explain = "./calicoctl explain web db tcp 5432"
+    probe = "./calicoctl lab probe web db tcp 5432"
+    assert refused(typed, [each.returncode for each in ends]) == [
+        probe,
+        f"{explain} --ipv4",
+        f"{explain} --ipv4 --prove",
+    ]
+    said = {line: end.stdout for line, end in zip(typed, ends, strict=True)}
+    dropped = said["./calicoctl drops /run/netns/db"].splitlines()
+    assert dropped
+    assert all("end of profiles inbound: DB" in line for line in dropped)
+    explained = said[f"{explain} --ipv4"]
+    assert explained.startswith("web → db tcp/5432: denied\n")
+    assert "to ports 5432: source is not in tag APP\n" in explained
+    proved = said[f"{explain} --ipv4 --prove"].rstrip().splitlines()
+    assert proved[-1].strip() == "The kernel and the explainer agree."
+    assert said[explain].startswith("web → db tcp/5432: allowed\n")
+    assert said[probe].count("allowed") == 2
+    counted = said["./calicoctl profile DB rule show --counters"]
+    assert "allow tcp from tag WEB to ports 5432" in counted
+    root.done("down")
+
+
 def test_guide_to_a_single_host(tmp_path: Path) -> None:
     lines = commands("docs/guide/single-host.md")
     assert len(lines) > 12
