@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from oracle import oracle
 from strategies import HOST, OTHER, OUTSIDE, edge_ports, snapshots
 
-from calico.cli.cluster import Cluster, endpoint_name
+from calico.cli.cluster import Cluster
+from calico.cli.endpoint_names import endpoint_name
 from calico.cli.policy_cases import Outcome, Suite, run_suite
 from calico.cli.policy_file import PolicyFile
 from calico.cli.policy_rules import (

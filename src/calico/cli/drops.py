@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 
-from calico.attach.workload import container_at
 from calico.cli import output
 from calico.cli.agent_answers import ask_agent
 from calico.cli.call import Call
+from calico.cli.endpoint_names import find_endpoints, names_of
 from calico.cli.endpoints import Selector, select
 from calico.cli.exit_codes import USAGE
 from calico.cli.refusal import Refused
@@ -91,14 +91,11 @@ def _keys(call: Call) -> frozenset[EndpointKey] | None:
         return None
     host = call.settings.hostname
     items = call.store.list_prefix(endpoints_prefix(host)).items
-    workload = container_at(word).workload if word.startswith("/") else word
     keys = [key for key, _, _ in select(items, Selector(host))]
-    found = frozenset(key for key in keys if workload in {key.workload, key.endpoint})
+    found = find_endpoints(keys, word)
     if found:
-        return found
-    near = nearest(
-        word, {name for key in keys for name in (key.workload, key.endpoint)}
-    )
+        return frozenset(found)
+    near = nearest(word, {name for key in keys for name in names_of(key)})
     hint = f" (did you mean '{near}'?)" if near else ""
     raise Refused(
         f"{host} has no endpoint or workload {word}{hint}.",

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from calico.cli.cluster import Cluster, endpoint_name
+from calico.cli.cluster import Cluster
+from calico.cli.endpoint_names import endpoint_name, short_name
 from calico.cli.question import Answer, Question
 from calico.codec.json_text import Json
 from calico.codec.words import show_rule
@@ -139,13 +140,9 @@ def _describe_leg(found: Explanation, leg: Leg) -> Iterator[str]:
     for step in leg.trace.steps:
         if (step.stage, step.endpoint) != before:
             before = (step.stage, step.endpoint)
-            whose = "" if step.endpoint is None else f" of {_short(step.endpoint)}"
+            whose = "" if step.endpoint is None else f" of {short_name(step.endpoint)}"
             yield f"  {leg.host}: {step.stage.value}{whose}"
         yield from _describe_step(found, leg, step)
-
-
-def _short(key: EndpointKey) -> str:
-    return key.workload.rpartition("/")[2] or key.workload
 
 
 def _describe_step(found: Explanation, leg: Leg, step: Step) -> Iterator[str]:

@@ -7,7 +7,8 @@ is given only those that a word can stand for, where an index knows them.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from calico.cli.cluster import Cluster, endpoint_name
+from calico.cli.cluster import Cluster
+from calico.cli.endpoint_names import endpoint_name
 from calico.cli.places import Located, locate
 from calico.cli.refusal import Refused
 from calico.codec.rule_parts import parse_address

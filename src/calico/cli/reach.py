@@ -9,6 +9,7 @@ from calico.analysis.cells import Row, rows_of
 from calico.analysis.reach import Matrix
 from calico.cli import output
 from calico.cli.call import Call
+from calico.cli.endpoint_names import endpoint_name
 from calico.cli.exit_codes import USAGE
 from calico.cli.reach_groups import show_groups
 from calico.cli.reach_places import (
@@ -17,7 +18,6 @@ from calico.cli.reach_places import (
     describe_outside,
     encode_outside,
     find_end,
-    full_name,
     labels,
     outside_name,
 )
@@ -116,7 +116,7 @@ def _show_endpoints(call: Call, view: ReachView) -> int:
     short = Names.of(keys).short
     fmt = call.option("-o")
     for_people = fmt is None
-    name = short.__getitem__ if for_people else full_name
+    name = short.__getitem__ if for_people else endpoint_name
     name_outside = describe_outside if for_people else outside_name
     found = [
         _Found(
@@ -132,7 +132,8 @@ def _show_endpoints(call: Call, view: ReachView) -> int:
         "by": By.ENDPOINT.value,
         "cells": _encode_cells(found) if fmt in {"json", "yaml"} else [],
         "closed": [
-            {"endpoint": full_name(key), "reason": why} for key, why in asked.items()
+            {"endpoint": endpoint_name(key), "reason": why}
+            for key, why in asked.items()
         ],
         "outside": [encode_outside(each) for each in view.outsides()],
     }

@@ -3,14 +3,18 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import PurePosixPath
 
 from calico.analysis.parties import Outside, Party, Spot
 from calico.analysis.reach import Matrix
+from calico.cli.endpoint_names import (
+    endpoint_name,
+    find_endpoints,
+    names_of,
+    short_name,
+)
 from calico.cli.refusal import Refused
 from calico.cli.usage import nearest
 from calico.codec.json_text import Json
-from calico.linux.namespace import canonical_path
 from calico.model.names import EndpointKey
 from calico.netset import Address, family_of
 
@@ -86,11 +90,10 @@ def find_end(
         if those is None:
             return End(frozenset(), address)
         return End(frozenset(those), address, has_outside=False)
-    names = {key: _names(key) for key in keys}
-    spelled = canonical_path(word) if word.startswith("/") else word
-    found = frozenset(key for key, those in names.items() if spelled in those)
+    candidates = tuple(keys)
+    found = frozenset(find_endpoints(candidates, word))
     if not found:
-        known = {name for those in names.values() for name in those}
+        known = {name for key in candidates for name in names_of(key)}
         raise unknown("endpoint, workload or address", word, {*known, OUTSIDE})
     return End(found, has_outside=False)
 
@@ -100,11 +103,6 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> Refused:
     near = nearest(word, known)
     hint = f" Did you mean {near}?" if near else ""
     return Refused(f"There is no {kind} {word}.{hint}")
-
-
-def full_name(key: EndpointKey) -> str:
-    """Name an endpoint as `endpoint show -o name` does."""
-    return f"{key.host}/{key.orchestrator}/{key.workload}/{key.endpoint}"
 
 
 def outside_name(outside: Outside) -> str:
@@ -150,10 +148,10 @@ class Names:
         """Call endpoints by their workloads where these are told apart so."""
         tails: dict[str, list[EndpointKey]] = {}
         for key in keys:
-            tails.setdefault(_tail(key), []).append(key)
+            tails.setdefault(short_name(key), []).append(key)
         return cls(
             {
-                key: tail if len(those) == 1 else full_name(key)
+                key: tail if len(those) == 1 else endpoint_name(key)
                 for tail, those in tails.items()
                 for key in those
             }
@@ -195,11 +193,3 @@ def _address(word: str) -> Address | None:
         return ip_address(word)
     except ValueError:
         return None
-
-
-def _tail(key: EndpointKey) -> str:
-    return PurePosixPath(key.workload).name or key.workload
-
-
-def _names(key: EndpointKey) -> set[str]:
-    return {key.endpoint, key.workload, _tail(key), full_name(key)}
