@@ -16,8 +16,9 @@ from calico.codec.keys import (
     bgp_address_key,
 )
 from calico.compiler.host import compile_host
+from calico.compiler.problems import refusal_problem
 from calico.ir.state import DesiredState
-from calico.model.names import EndpointKey, HostName, Revision
+from calico.model.names import EndpointKey, HostName, ProfileId, Revision
 from calico.model.snapshot import Snapshot
 from calico.netset import Address, Family
 from calico.store.api import KeyValue, Listing
@@ -45,8 +46,25 @@ class Cluster:
     def state_of(
         self, host: HostName, judged: Collection[EndpointKey] | None = None
     ) -> DesiredState:
-        """Compile what a host must do, as `compile_host` does."""
-        return compile_host(self.snapshot, host, judged=judged)
+        """Compile what a host must do, as its agent does.
+
+        Args:
+            host: The host.
+            judged: As for `compile_host`.
+        """
+        refused = self._refused(host)
+        return compile_host(self.snapshot, host, judged=judged, refused=refused)
+
+    def _refused(self, host: HostName) -> dict[ProfileId, str]:
+        """Find the profiles of this revision that a host's kernel does not take."""
+        status = (self.statuses or {}).get(host)
+        if status is None or status.revision < self.revision:
+            return {}
+        return {
+            profile: status.problems[name]
+            for profile in self.snapshot.rules
+            if (name := refusal_problem(profile)) in status.problems
+        }
 
 
 def read_cluster(call: Call) -> Cluster:

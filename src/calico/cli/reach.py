@@ -49,7 +49,7 @@ class By(Enum):
 def show(call: Call) -> int:
     """Show what is allowed between endpoints, profiles or tags."""
     by = _by(call.option("--by"))
-    view = read_view(call.store)
+    view = read_view(call)
     snapshot = view.snapshot
     match by:
         case By.ENDPOINT:
@@ -128,7 +128,7 @@ def _show_endpoints(call: Call, view: ReachView) -> int:
     ]
     # A large cluster has a million pairs: only what is asked for is built.
     value: Json = {
-        "revision": view.snapshot.revision,
+        "revision": view.revision,
         "by": By.ENDPOINT.value,
         "cells": _encode_cells(found) if fmt in {"json", "yaml"} else [],
         "closed": [

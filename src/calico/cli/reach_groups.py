@@ -67,7 +67,7 @@ def show_groups(
         cell for matrix in view.matrices for cell in _cells(matrix, carried, words)
     ]
     value: Json = {
-        "revision": view.snapshot.revision,
+        "revision": view.revision,
         "by": by,
         "cells": [
             {

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 
 from calico.analysis.parties import Outside, States
 from calico.analysis.reach import Matrix, reach
+from calico.cli.call import Call
+from calico.cli.cluster import Cluster, read_cluster
 from calico.codec.json_text import Json
-from calico.compiler.host import compile_host
 from calico.compiler.problems import interface_problem
 from calico.model.endpoint import EndpointState, WorkloadEndpoint
-from calico.model.names import EndpointKey
+from calico.model.names import EndpointKey, Revision
 from calico.model.snapshot import Snapshot, Undecodable
 from calico.netset import Address, Family
-from calico.store.api import Store
-from calico.store.resources import read_snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +21,14 @@ class ReachView:
 
     Attributes:
         snapshot: The resources.
+        revision: The policy revision that they stand at.
         states: What each host with an endpoint must do.
         owners: The endpoints that have each address, usable or not.
         matrices: One for each family.
     """
 
     snapshot: Snapshot
+    revision: Revision
     states: States
     owners: Mapping[Address, Sequence[EndpointKey]]
     matrices: Sequence[Matrix]
@@ -61,27 +62,29 @@ class ReachView:
         return "" if endpoint.addresses else "it has no address"
 
 
-def read_view(store: Store) -> ReachView:
+def read_view(call: Call) -> ReachView:
     """Read a cluster and compute who can talk to whom.
 
     Raises:
+        Refused: The file that `--snapshot` names cannot be used.
         Unavailable: The datastore cannot be read.
     """
-    snapshot = read_snapshot(store)
-    states = compile_hosts(snapshot)
+    cluster = read_cluster(call)
+    snapshot = cluster.snapshot
+    states = compile_hosts(cluster)
     owners: dict[Address, list[EndpointKey]] = {}
     for key, endpoint in snapshot.endpoints.items():
         if isinstance(endpoint, WorkloadEndpoint):
             for address in endpoint.addresses:
                 owners.setdefault(address, []).append(key)
     matrices = [reach(states, owners, family) for family in Family]
-    return ReachView(snapshot, states, owners, matrices)
+    return ReachView(snapshot, cluster.revision, states, owners, matrices)
 
 
-def compile_hosts(snapshot: Snapshot) -> States:
+def compile_hosts(cluster: Cluster) -> States:
     """Compile each host that has an endpoint, once."""
-    hosts = sorted({key.host for key in snapshot.endpoints})
-    return {host: compile_host(snapshot, host) for host in hosts}
+    hosts = sorted({key.host for key in cluster.snapshot.endpoints})
+    return {host: cluster.state_of(host) for host in hosts}
 
 
 def families_in_words(families: Sequence[Family]) -> str:

@@ -7,6 +7,7 @@ from calico.analysis.space import header_of, icmp_of
 from calico.analysis.witness import Witness
 from calico.cli import output
 from calico.cli.call import Call
+from calico.cli.cluster import read_cluster
 from calico.cli.reach_places import unknown
 from calico.cli.reach_view import compile_hosts
 from calico.cli.refusal import Refused
@@ -18,7 +19,6 @@ from calico.model.names import ProfileId
 from calico.model.rule import ProfileRules, Protocol
 from calico.model.snapshot import Snapshot, Undecodable
 from calico.netset import Address
-from calico.store.resources import read_snapshot
 
 _DEPENDS_ON = {
     Scope.PROFILE: "wherever the profile is listed",
@@ -29,9 +29,9 @@ _DEPENDS_ON = {
 
 def show(call: Call) -> int:
     """Show the rules that never decide, with what hides them and a packet."""
-    snapshot = read_snapshot(call.store)
-    profiles = _profiles(snapshot, call.optional_word("PROFILE"))
-    states = compile_hosts(snapshot)
+    cluster = read_cluster(call)
+    profiles = _profiles(cluster.snapshot, call.optional_word("PROFILE"))
+    states = compile_hosts(cluster)
     answers = [
         find_shadows(compile_profile(name, rules), states)
         for name, rules in profiles.items()
@@ -39,7 +39,7 @@ def show(call: Call) -> int:
     shadowed = [each for answer in answers for each in answer.shadowed]
     undecided = [each for answer in answers for each in answer.undecided]
     value: Json = {
-        "revision": snapshot.revision,
+        "revision": cluster.revision,
         "shadowed": [_encode(each, profiles) for each in shadowed],
         "undecided": [_encode_rule(each, profiles) for each in undecided],
     }

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from calico.compiler.profiles import ProfileSources
 from calico.ir.origin import Fault, endpoint_text
 from calico.ir.state import PackedAddress
-from calico.model.names import EndpointKey
+from calico.model.names import EndpointKey, ProfileId
 from calico.model.snapshot import Undecodable
 
 REMOTE_ENDPOINTS = "endpoints of other hosts"
@@ -36,10 +36,15 @@ def remote_problems(n_undecodable: int) -> dict[str, str]:
 def refusal_problems(sources: ProfileSources) -> dict[str, str]:
     """List the refused profiles that would be usable otherwise."""
     return {
-        f"profile {profile}": f"the kernel refused its rules: {reason}"
+        refusal_problem(profile): f"the kernel refused its rules: {reason}"
         for profile, reason in sources.refused.items()
         if sources.usable_rules(profile) is Fault.REFUSED_BY_KERNEL
     }
+
+
+def refusal_problem(profile: ProfileId) -> str:
+    """Name a profile whose rules the kernel of a host does not take."""
+    return f"profile {profile}"
 
 
 def interface_problem(key: EndpointKey) -> str:

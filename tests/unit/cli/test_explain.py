@@ -88,6 +88,25 @@ def test_host_is_said_to_enforce_what_its_status_shows(
     ]
 
 
+@pytest.mark.parametrize(("revision", "code"), [(1, 0), (2, 1)])
+def test_profile_that_the_kernel_refuses_is_known_from_the_host(
+    revision: int, code: int, cluster: Path
+) -> None:
+    store = open_store(Settings.from_environment(environment(cluster)))
+    status = HostStatus(
+        "2026-01-01T00:00:00Z",
+        1,
+        is_first_update=True,
+        revision=Revision(revision),
+        problems={"profile WEB": "the kernel refused its rules: too long"},
+    )
+    HostStatusWriter(store, HostName(HOST)).write(status)
+    store.close()
+    outcome = run_here(["explain", "web", "db", "tcp", "80"], cluster)
+    assert outcome.code == code
+    assert ("profile WEB was refused by the kernel" in outcome.out) == bool(code)
+
+
 def test_document_is_explained_as_the_datastore_it_came_from(
     cluster: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ GROUP = Group(
     ),
     forms=(
         Form(
-            "reach [<SRC>] [<DST>] [--by=<WHAT>]",
+            "reach [<SRC>] [<DST>] [--by=<WHAT>] [--snapshot=<FILE>]",
             "reach.show",
             '{"revision", "by", "cells", "outside"}; by endpoint a cell is {"from",'
             ' "to", "family", "allowed"} with lists of names, and "closed" lists'
@@ -26,7 +26,7 @@ GROUP = Group(
             " nothing are left out",
         ),
         Form(
-            "reach --shadowed [<PROFILE>]",
+            "reach --shadowed [<PROFILE>] [--snapshot=<FILE>]",
             "shadowed.show",
             '{"revision", "shadowed", "undecided"}; a shadowed rule is {"profile",'
             ' "direction", "number", "words", "depends_on", "hidden_by", "reasons",'
@@ -34,6 +34,8 @@ GROUP = Group(
         ),
     ),
     options={
+        "--snapshot=<FILE>": "Ask a document that `datastore export` wrote, instead"
+        " of the datastore.",
         "<SRC>, <DST>": "An endpoint's id, workload, namespace or whole name, an"
         " address, or `outside`; with --by the name of a profile or tag. Without"
         " them: everything.",
