@@ -271,7 +271,7 @@ class Host:
     # The network.
 
     def add_workload(self, name: str, *profiles: str) -> Workload:
-        """Connect a workload and wait until its policy is in force."""
+        """Connect a workload and wait until its policy is in force, and it can send."""
         number = len(self.workloads) + 1
         workload = Workload(
             name=name,
@@ -283,6 +283,7 @@ class Host:
         self.workloads[name] = workload
         self.make_wire(workload)
         self.put(self.endpoint(workload, *profiles))
+        self.await_carrier(workload)
         return workload
 
     def make_wire(self, workload: Workload) -> None:
@@ -302,6 +303,21 @@ class Host:
         ]
         for line in lines:
             workload.space.run("ip", *line.split())
+
+    def await_carrier(self, workload: Workload) -> None:
+        """Wait until what a workload sends is no longer dropped at its own end.
+
+        When the agent brings the host's end up, the end inside gets a carrier
+        at once, but a queue only when the kernel's link watch comes to it,
+        which takes a while on a busy machine. Until then it receives, and
+        drops without a word what it sends (Linux, net/core/link_watch.c). The
+        state is `UP` from then on.
+        """
+        show = ("ip", "-o", "link", "show", "dev", "eth0")
+        until(
+            lambda: " state UP " in workload.space.run(*show),
+            f"{workload.name} has a carrier",
+        )
 
 
 def rules(
