@@ -68,7 +68,7 @@ BIG_TAG = TagName("BIG")
 CHANGING = ProfileId("PROFILE0")
 NOTE = Note("bench", HOST, "bench_agent")
 PER_TRANSACTION = 1000
-N_COMMITS_AT_START = 3
+N_COMMITS_AT_START = 4
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def time_change(kind: Kind, number: int, store: Store, events: NftEvents) -> flo
 
 
 def wait_for_policy(events: NftEvents) -> None:
-    """Wait for the third commit: the table, the catch-all drop, policy."""
+    """Wait for the fourth commit: table, trial of the log, catch-all drop, policy."""
     deadline = time.monotonic() + 60
     n_commits = 0
     while n_commits < N_COMMITS_AT_START:

@@ -272,6 +272,13 @@ class Host:
 
     def add_workload(self, name: str, *profiles: str) -> Workload:
         """Connect a workload and wait until its policy is in force, and it can send."""
+        workload = self.connect(name)
+        self.put(self.endpoint(workload, *profiles))
+        self.await_carrier(workload)
+        return workload
+
+    def connect(self, name: str) -> Workload:
+        """Make a workload and its wire, and no endpoint."""
         number = len(self.workloads) + 1
         workload = Workload(
             name=name,
@@ -282,8 +289,6 @@ class Host:
         )
         self.workloads[name] = workload
         self.make_wire(workload)
-        self.put(self.endpoint(workload, *profiles))
-        self.await_carrier(workload)
         return workload
 
     def make_wire(self, workload: Workload) -> None:

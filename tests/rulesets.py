@@ -21,6 +21,8 @@ from calico.render.objects import (
     HookType,
     InRanges,
     InSet,
+    LimitEach,
+    Log,
     LookUpVerdict,
     MapElement,
     Masquerade,
@@ -108,10 +110,12 @@ def key_of(key: tuple[Field, ...]) -> st.SearchStrategy[bytes]:
 
 @st.composite
 def specs(draw: st.DrawFn, name: str) -> SetSpec:
-    kind = draw(st.sampled_from(["plain", "plain", "map", "interval"]))
+    kind = draw(st.sampled_from(["plain", "plain", "map", "interval", "limits"]))
     if kind == "interval":
         return SetSpec(name, (draw(st.sampled_from(_NUMBERS)),), is_interval=True)
     key = tuple(draw(st.lists(fields, min_size=1, max_size=3)))
+    if kind == "limits":
+        return SetSpec(name, key, timeout_s=draw(st.sampled_from([1, 60, 86_400])))
     return SetSpec(
         name, key, is_verdict_map=kind == "map", has_counters=draw(st.booleans())
     )
@@ -122,6 +126,11 @@ def _in_set(drawn: tuple[SetSpec, bool]) -> InSet:
     return InSet(spec.key, spec.name, is_negated)
 
 
+def _limits_in(spec: SetSpec) -> st.SearchStrategy[Statement]:
+    rates = st.integers(1, 1000)
+    return st.builds(LimitEach, st.just(spec.key), st.just(spec.name), rates, rates)
+
+
 def simple(sets: dict[str, SetSpec]) -> st.SearchStrategy[Statement]:
     """Draw statements that refer to no chain."""
     kinds: list[st.SearchStrategy[Statement]] = [
@@ -129,8 +138,14 @@ def simple(sets: dict[str, SetSpec]) -> st.SearchStrategy[Statement]:
         in_ranges(),
         st.sampled_from(list(CtState)).map(CtStateIs),
         st.just(Count()),
+        st.builds(Log, st.text("abc 09", max_size=60), st.integers(0, 65535)),
     ]
-    plain = [spec for spec in sets.values() if not spec.is_verdict_map]
+    limits = [spec for spec in sets.values() if spec.timeout_s]
+    if limits:
+        kinds.append(st.sampled_from(limits).flatmap(_limits_in))
+    plain = [
+        spec for spec in sets.values() if not spec.is_verdict_map and not spec.timeout_s
+    ]
     if plain:
         look_ups = st.tuples(st.sampled_from(plain), st.booleans())
         kinds.append(look_ups.map(_in_set))
@@ -184,7 +199,11 @@ def rulesets(draw: st.DrawFn) -> Ruleset:
         nat = draw(rules(tests, st.just(Masquerade())))
         chains[NAT] = Chain(NAT, nat, hook)
     elements = st.builds(MapElement, st.one_of(verdicts), comments)
-    plain = [s for s in sets.values() if not s.is_verdict_map and not s.is_interval]
+    plain = [
+        s
+        for s in sets.values()
+        if not s.is_verdict_map and not s.is_interval and not s.timeout_s
+    ]
     return Ruleset(
         chains=chains,
         sets=sets,

@@ -157,6 +157,7 @@ _VALUES = {
     "WorkloadDhcp": ("true", "false"),
     "InterfacePrefix": ("cali", "cali,tap", "tap"),
     "CutEstablishedFlows": ("true", "false"),
+    "DropLog": ("true", "false"),
 }
 SETTING_KEYS = tuple(
     SettingKey(name, host) for name in _VALUES for host in (None, HOST, OTHER)

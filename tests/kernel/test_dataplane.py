@@ -17,6 +17,7 @@ from calico.agent.uses import Uses
 from calico.compiler.incremental import HostCompiler
 from calico.ir.delta import Delta
 from calico.linux.netfilter import NetlinkSocket
+from calico.linux.nft_read import KernelChain
 from calico.linux.nft_socket import NftSocket
 from calico.model.endpoint import EndpointState, WorkloadEndpoint
 from calico.model.errors import BatchTooLarge, KernelRejected
@@ -31,13 +32,13 @@ from calico.model.names import (
     TagName,
     WorkloadId,
 )
-from calico.model.snapshot import ProfileRulesKey, ProfileTagsKey
+from calico.model.snapshot import ProfileRulesKey, ProfileTagsKey, SettingKey
 from calico.render.transaction import AddRule, Step
 
 pytestmark = pytest.mark.kernel
 
 HOST = HostName("here")
-SEND_BYTES = 24_000
+SEND_BYTES = 32_000
 
 
 class Refusing(NftSocket):
@@ -56,8 +57,10 @@ class Refusing(NftSocket):
 class Scene:
     """A compiler and our table, in the current namespace."""
 
-    def __init__(self, *, send_bytes: int | None = None) -> None:
-        self.nft = Refusing(NetlinkSocket.open(), "calico")
+    def __init__(
+        self, *, send_bytes: int | None = None, kind: type[Refusing] = Refusing
+    ) -> None:
+        self.nft = kind(NetlinkSocket.open(), "calico")
         self.nft.create_table(owned=False)
         if send_bytes is not None:
             with socket.socket(fileno=os.dup(self.nft.fileno())) as same:
@@ -153,6 +156,48 @@ def test_changes_are_cut_where_they_do_not_fit() -> None:
     in_new_netns(body)
 
 
+class Watched(Refusing):
+    """A socket that looks at the table after each commit."""
+
+    n_commits = 0
+    open_chains: frozenset[str] = frozenset()
+
+    def commit(self, steps: Sequence[Step]) -> None:
+        super().commit(steps)
+        self.n_commits += 1
+        table = self.read_table()
+        assert table is not None
+        for name, elements in table.elements.items():
+            if name.endswith("-dispatch"):
+                led_to = {each.verdict.chain or "" for each in elements.values()}
+                self.open_chains |= {
+                    each for each in led_to if not _ends_in_drop(table.chains[each])
+                }
+
+
+def _ends_in_drop(chain: KernelChain) -> bool:
+    return bool(chain.rules) and chain.rules[-1].form[-1][:2] == ("immediate", 0)
+
+
+def test_rules_that_do_not_fit_leave_no_list_of_profiles_open() -> None:
+    def body() -> tuple[int, frozenset[str]]:
+        scene = Scene(send_bytes=SEND_BYTES, kind=Watched)
+        for number in range(150):
+            scene.profile(f"P{number}", ["allow tcp"])
+            scene.endpoint(number, f"P{number}")
+        scene.begin()
+        assert isinstance(scene.nft, Watched)
+        scene.nft.n_commits = 0
+        scene.compiler.set_resource(SettingKey("DropLog"), "false", Revision(2))
+        assert scene.turn()
+        assert scene.n_differences() == 0
+        return scene.nft.n_commits, scene.nft.open_chains
+
+    n_commits, open_chains = in_new_netns(body)
+    assert n_commits > 2
+    assert not open_chains
+
+
 def test_random_changes_come_to_the_same_whatever_fits() -> None:
     def body() -> None:
         chance = random.Random(20_161)
@@ -217,6 +262,43 @@ def test_refused_profile_is_found_at_the_start_too() -> None:
         scene.begin()
         assert scene.n_differences() == 0
         assert len(scene.compiler.state().problems) == 1
+
+    in_new_netns(body)
+
+
+def _has_logs(scene: Scene) -> bool:
+    table = scene.nft.read_table()
+    assert table is not None
+    rules = (rule for chain in table.chains.values() for rule in chain.rules)
+    return any(form[0] == "log" for rule in rules for form in rule.form)
+
+
+def test_log_is_tried_and_nothing_stays_of_it() -> None:
+    def body() -> None:
+        scene = Scene()
+        before = scene.nft.read_table()
+        assert scene.dataplane.probe_log() == ""
+        assert scene.nft.read_table() == before
+        scene.dataplane.put_guard()
+        assert _has_logs(scene)
+
+    in_new_netns(body)
+
+
+def test_kernel_that_cannot_log_is_asked_for_no_log() -> None:
+    def body() -> None:
+        scene = Scene()
+        scene.nft.refused = "log-probe"
+        assert "refused" in scene.dataplane.probe_log()
+        assert not scene.dataplane.can_log
+        scene.dataplane.put_guard()
+        scene.compiler.refuse_log()
+        scene.profile("A", ["deny udp"])
+        scene.endpoint(1, "A")
+        scene.begin()
+        assert not scene.compiler.state().settings.drop_log
+        assert not _has_logs(scene)
+        assert scene.n_differences() == 0
 
     in_new_netns(body)
 

@@ -16,9 +16,11 @@ from calico.ir.origin import Fault, Fixed
 
 N_POLICIES = int(os.environ.get("CALICO_TEST_POLICIES", "150"))
 
-# What stays inside a workload is on no wire, and this kernel refuses nothing.
+# What stays inside a workload is on no wire, this kernel refuses nothing, and
+# policy is in force all the time.
+ELSEWHERE = {Fixed.SAME_ENDPOINT, Fixed.NOT_YET_PROGRAMMED}
 PLACES = {
-    *(each.name for each in Fixed if each is not Fixed.SAME_ENDPOINT),
+    *(each.name for each in Fixed if each not in ELSEWHERE),
     *(each.name for each in Fault if each is not Fault.REFUSED_BY_KERNEL),
     *("RuleOrigin", "EndOfProfiles", "SourceCheck", "InactiveEndpoint"),
 }

@@ -23,6 +23,8 @@ from calico.render.objects import (
     HookType,
     InRanges,
     InSet,
+    LimitEach,
+    Log,
     LookUpVerdict,
     MapElement,
     Masquerade,
@@ -89,6 +91,11 @@ GOLDEN: list[tuple[Statement, str]] = [
     (CtStateIs(CtState.ESTABLISHED), "ct state established"),
     (CtStateIs(CtState.INVALID), "ct state invalid"),
     (Count(), "counter packets 0 bytes 0"),
+    (
+        LimitEach((F.OIFNAME,), "limits", 10, 20),
+        "update @limits { oifname limit rate 10/second burst 20 packets }",
+    ),
+    (Log("calico inbound 12", 51729), 'log prefix "calico inbound 12" group 51729'),
     (Verdict(VerdictKind.GOTO, "x"), "goto x"),
     (Verdict(VerdictKind.RETURN), "return"),
     (DROP, "drop"),
@@ -99,6 +106,7 @@ PORTS = SetSpec(
 )
 POOLS = SetSpec("pools", (F.IP4_DESTINATION,), is_interval=True)
 INACTIVE = SetSpec("inactive", (F.OIFNAME,), is_verdict_map=True)
+LIMITS = SetSpec("limits", (F.OIFNAME,), timeout_s=60)
 MACS = SetSpec("macs", (F.IIFNAME, F.ETHER_SOURCE, F.IP6_SOURCE))
 
 
@@ -121,7 +129,7 @@ def golden_ruleset() -> Ruleset:
                 Hook(HookType.NAT, HookPoint.POSTROUTING, 100),
             ),
         },
-        sets={s.name: s for s in (TAG, SOURCES, PORTS, POOLS, INACTIVE, MACS)},
+        sets={s.name: s for s in (TAG, SOURCES, PORTS, POOLS, INACTIVE, LIMITS, MACS)},
         members={
             "tag4-WEB": frozenset({b"\x0a\0\0\x01"}),
             "sources": frozenset({CALI0 + b"\x0a\0\0\x01"}),
@@ -171,6 +179,8 @@ def test_nft_prints_what_was_meant() -> None:
         'elements = { "cali0" . 02:00:00:00:00:05 . fe80::1 }',
         'elements = { tcp . 80 counter packets 0 bytes 0 comment "web" : drop }',
         'elements = { "cali0" : jump x }',
+        "flags dynamic,timeout",
+        "timeout 1m",
         "elements = { 0.0.0.1-0.0.0.5, 10.0.0.0/8,",
         "255.0.0.0/8 }",
     ):

@@ -91,14 +91,48 @@ def test_guide_to_a_first_policy(root: LabUser) -> None:
     assert lines[:2] == ["./calicoctl lab up", "./calicoctl lab shell"]
     root.done("up")
     typed = lines[2:]
-    codes = [
-        root.run(CALICOCTL, "lab", "run", "--", "sh", "-c", each).returncode
-        for each in typed
-    ]
+    ends = [root.run(CALICOCTL, "lab", "run", "--", "sh", "-c", each) for each in typed]
+    codes = [each.returncode for each in ends]
     assert refused(typed, codes) == [
         "./calicoctl lab probe outside web tcp 80",
         "./calicoctl lab probe web app tcp 7890",
     ]
+    said = {line: end.stdout for line, end in zip(typed, ends, strict=True)}
+    assert "end of profiles inbound: WEB" in said["./calicoctl drops"]
+    assert "end of profiles inbound: APP" in said["./calicoctl drops"]
+    of_web = said["./calicoctl drops /run/netns/web"].splitlines()
+    assert of_web
+    assert all("end of profiles inbound: WEB" in line for line in of_web)
+    root.done("down")
+
+
+def test_guide_to_a_dropped_packet(root: LabUser) -> None:
+    lines = commands("docs/guide/find-a-dropped-packet.md")
+    assert lines[:2] == ["./calicoctl lab up", "./calicoctl lab shell"]
+    assert lines[-1] == "./calicoctl lab down"
+    root.done("up")
+    typed = lines[2:-1]
+    ends = [root.run(CALICOCTL, "lab", "run", "--", "sh", "-c", each) for each in typed]
+    explain = "./calicoctl explain web db tcp 5432"
+    probe = "./calicoctl lab probe web db tcp 5432"
+    assert refused(typed, [each.returncode for each in ends]) == [
+        probe,
+        f"{explain} --ipv4",
+        f"{explain} --ipv4 --prove",
+    ]
+    said = {line: end.stdout for line, end in zip(typed, ends, strict=True)}
+    dropped = said["./calicoctl drops /run/netns/db"].splitlines()
+    assert dropped
+    assert all("end of profiles inbound: DB" in line for line in dropped)
+    explained = said[f"{explain} --ipv4"]
+    assert explained.startswith("web → db tcp/5432: denied\n")
+    assert "to ports 5432: source is not in tag APP\n" in explained
+    proved = said[f"{explain} --ipv4 --prove"].rstrip().splitlines()
+    assert proved[-1].strip() == "The kernel and the explainer agree."
+    assert said[explain].startswith("web → db tcp/5432: allowed\n")
+    assert said[probe].count("allowed") == 2
+    counted = said["./calicoctl profile DB rule show --counters"]
+    assert "allow tcp from tag WEB to ports 5432" in counted
     root.done("down")
 
 
@@ -128,3 +162,22 @@ def test_examples_of_the_help_work_in_their_order(
     assert typed
     lines = [*before, *typed, "./calicoctl node stop --remove-rules"]
     assert refused(lines, run_on_own_machine(lines, tmp_path)) == []
+
+
+def test_guide_to_policy_tests(root: LabUser, tmp_path: Path) -> None:
+    blocks = (ROOT / "docs/guide/test-a-policy.md").read_text("utf-8").split("```\n")
+    there = "/tmp/"  # noqa: S108 -- a reader's; the test has a directory of its own
+    up, *typed = (each.replace(there, f"{tmp_path}/") for each in blocks[1::2])
+    assert up.splitlines() == ["./calicoctl lab up", "./calicoctl lab shell"]
+    root.done("up")
+    # A command may have several lines, so each block is a script.
+    ends = [
+        root.run(CALICOCTL, "lab", "run", "--", "sh", "-ec", each) for each in typed
+    ]
+    assert [each.returncode for each in ends] == [0, 0, 1, 1]
+    assert "5 passed, 0 failed." in ends[0].stdout
+    assert "WEB inbound 3  allow from tag WEB" in ends[0].stdout
+    assert "WEB inbound 2  deny udp: removed" in ends[1].stdout
+    assert "4 passed, 1 failed." in ends[2].stdout
+    assert "denied by end of profiles inbound: DB" in ends[2].stdout
+    root.done("down")

@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from types import FrameType
@@ -17,6 +18,7 @@ from calico.agent.dataplane import Dataplane, Ownership
 from calico.agent.events import Queue, Stop
 from calico.agent.feeders import (
     feed_checks,
+    feed_drops,
     feed_links,
     feed_policy,
     feed_tables,
@@ -29,14 +31,17 @@ from calico.agent.publisher import Publisher
 from calico.agent.reporting import Reporting, Sources
 from calico.control.cuts import CutFile
 from calico.control.server import ControlServer
+from calico.ir.drop_name import LOG_GROUP
 from calico.linux import syscalls
 from calico.linux.conntrack import Conntrack
 from calico.linux.grace import membarrier
 from calico.linux.host_links import LinkEvents, RouteSocket
+from calico.linux.nflog import Nflog
 from calico.linux.nft_events import NftEvents
 from calico.linux.nft_socket import NftSocket
 from calico.linux.sysctl import MEMORY_NAME, configure_host
 from calico.linux.workloads import Workloads
+from calico.model.errors import Unavailable
 from calico.settings import Settings
 from calico.store.api import Store
 from calico.store.feed import PolicyFeed
@@ -125,6 +130,7 @@ def _run(parts: _Parts, nft: NftSocket) -> None:
     # Both are listened to before anything is read, so that nothing is missed.
     tables = NftEvents(nft.table, without=nft.port_id)
     links = LinkEvents()
+    nflog = _listen_to_drops(parts)
     if parts.dataplane.is_fresh():
         parts.dataplane.put_guard()
 
@@ -139,12 +145,16 @@ def _run(parts: _Parts, nft: NftSocket) -> None:
         "policy": lambda: feed_policy(feed, queue),
         "checks": lambda: feed_checks(parts.open_store, queue),
     }
+    if nflog is not None:
+        feeders["drops"] = partial(feed_drops, nflog, queue)
     for name, run in feeders.items():
         start_feeder(name, queue, run)
     status = Thread(target=parts.publisher.run, name="status", daemon=True)
     status.start()
     conntrack = Conntrack()
-    reporting.note_limits(_numbered(nft.limits, tables.limits, conntrack.limits))
+    drop_limits = () if nflog is None else nflog.limits
+    limits = _numbered(nft.limits, tables.limits, conntrack.limits, drop_limits)
+    reporting.note_limits(limits)
     cutter = FlowCutter(conntrack, parts.routes, reporting.note_cuts)
     cutting = Cutting(
         cutter, membarrier, lambda reason: reporting.note_problem("conntrack", reason)
@@ -158,6 +168,21 @@ def _run(parts: _Parts, nft: NftSocket) -> None:
     parts.journal.info(
         "stop", "the agent ends as asked, and takes nothing out of the kernel"
     )
+
+
+def _listen_to_drops(parts: _Parts) -> Nflog | None:
+    """Begin to hear of drops; without, report why and go on."""
+    reason = parts.dataplane.probe_log()
+    nflog = None
+    if not reason:
+        try:
+            nflog = Nflog(LOG_GROUP)
+        except Unavailable as error:
+            reason = str(error)
+    if reason:
+        parts.reporting.note_limits({"drop log": reason})
+        parts.reporting.drops.note_deaf(reason)
+    return nflog
 
 
 def _numbered(*limits: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from calico.agent.journal import Journal
-from calico.agent.phases import split_delta, split_moves
+from calico.agent.phases import Phase, split_delta, split_moves
 from calico.agent.refusal import find_refused, without_profiles
 from calico.agent.splitting import (
     ClosedOrder,
@@ -30,6 +30,7 @@ from calico.linux.nft_repair import repair_steps
 from calico.linux.nft_socket import NftSocket
 from calico.model.errors import BatchTooLarge, KernelRejected
 from calico.model.names import ProfileId
+from calico.render.drops import render_log_probe
 from calico.render.layout import render_delta, render_guard, render_state
 from calico.render.objects import Ruleset
 from calico.render.transaction import Step, diff_rulesets
@@ -54,6 +55,9 @@ class Dataplane:
         nft: The socket that owns the table, where the kernel can.
         journal: Where lines go.
         ownership: How the table is made anew if it is gone.
+
+    Attributes:
+        can_log: Drops can be told to the kernel's packet log.
     """
 
     def __init__(self, nft: NftSocket, journal: Journal, ownership: Ownership) -> None:
@@ -61,15 +65,31 @@ class Dataplane:
         self._journal = journal
         self._ownership = ownership
         self._n_mended = 0
+        self.can_log = True
 
     def is_fresh(self) -> bool:
         """Report whether the table has none of our base chains."""
         table = self._nft.read_table()
         return table is None or _GUARD_CHAIN not in table.chains
 
+    def probe_log(self) -> str:
+        """Find out whether this kernel can log drops; nothing stays of it.
+
+        Returns:
+            Why it cannot; empty when it can.
+        """
+        probe, nothing = render_log_probe(), Ruleset()
+        steps = (*diff_rulesets(nothing, probe), *diff_rulesets(probe, nothing))
+        try:
+            self._nft.commit(steps)
+        except KernelRejected as error:
+            self.can_log = False
+            return str(error)
+        return ""
+
     def put_guard(self) -> None:
         """Let nothing from or to a workload pass, in a table that is fresh."""
-        self._repair_to(render_guard(GUARDED_PREFIXES))
+        self._repair_to(render_guard(GUARDED_PREFIXES, drop_log=self.can_log))
         self._journal.info("start", "the catch-all drop is in the kernel")
 
     def counters(self) -> tuple[Counter, ...]:
@@ -171,13 +191,21 @@ class Dataplane:
                 "kernel", f"too much for one send: it goes in in {len(phases)} phases"
             )
             for phase in phases:
-                self._apply_phase(diff_rulesets(*render_delta(phase.delta)))
+                if not self._apply_phase(phase):
+                    # The whole rest, with new flows shut out meanwhile.
+                    self.repair(compiler.state())
+                    return
 
-    def _apply_phase(self, steps: Sequence[Step]) -> None:
+    def _apply_phase(self, phase: Phase) -> bool:
+        """Make a part of a change, unless it must be whole and does not fit."""
+        steps = diff_rulesets(*render_delta(phase.delta))
         try:
             self._nft.commit(steps)
         except BatchTooLarge:
+            if phase.is_whole:
+                return False
             self._commit_in_pieces(cut_steps(steps))
+        return True
 
     def _repair_to(self, wanted: Ruleset) -> int:
         table = self._nft.read_table()

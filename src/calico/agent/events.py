@@ -6,6 +6,7 @@ from queue import SimpleQueue
 
 from calico.control.protocol import Request
 from calico.linux.host_links import LinkEvent
+from calico.linux.nflog import LoggedPacket
 from calico.store.feed import FeedEvent
 
 
@@ -23,6 +24,19 @@ class TableTouched:
     """
 
     by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The kernel told of dropped packets.
+
+    Attributes:
+        at: When, ISO 8601 in UTC.
+        packets: Oldest first.
+    """
+
+    at: str
+    packets: tuple[LoggedPacket, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,15 @@ class FeederDied:
 
 StoreEvent = FeedEvent | StoreChecked
 
-Event = StoreEvent | LinkEvent | LinksLost | TableTouched | Asked | Stop | FeederDied
+Event = (
+    StoreEvent
+    | LinkEvent
+    | LinksLost
+    | TableTouched
+    | Dropped
+    | Asked
+    | Stop
+    | FeederDied
+)
 
 Queue = SimpleQueue[Event]

@@ -6,11 +6,13 @@ so on the queue, and the loop ends the process.
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from queue import SimpleQueue
 from threading import Thread
 
 from calico.agent.events import (
     Asked,
+    Dropped,
     FeederDied,
     LinksLost,
     Queue,
@@ -19,6 +21,7 @@ from calico.agent.events import (
 )
 from calico.control.protocol import Method, Request, decode_reached
 from calico.linux.host_links import LinkEvents
+from calico.linux.nflog import Nflog
 from calico.linux.nft_events import Committed, Lost, NftEvents
 from calico.model.errors import StoreCorrupt, Unavailable
 from calico.model.names import NO_REVISION
@@ -30,6 +33,7 @@ CHECK_AGAIN_S = 60.0
 """When to check a datastore that could not be read; the policy feed says so."""
 
 _PATIENCE_S = 3600.0
+_MAX_DROPS_PER_S = 1000
 
 
 class FeederReturned(Exception):  # noqa: N818 -- says what happened
@@ -119,6 +123,23 @@ def feed_tables(tables: NftEvents, queue: Queue) -> None:
                     queue.put(TableTouched(by))
                 case Committed():
                     pass
+
+
+def feed_drops(nflog: Nflog, queue: Queue) -> None:
+    """Put what rules dropped on the queue, so many packets a second at most.
+
+    The kernel limits what it logs of each endpoint; this bounds the work for
+    all of them together, and the loop's.
+    """
+    begun, n_taken = time.monotonic(), 0
+    while True:
+        packets = nflog.read(_PATIENCE_S, _MAX_DROPS_PER_S - n_taken)
+        if time.monotonic() - begun >= 1.0:
+            begun, n_taken = time.monotonic(), 0
+        n_taken += len(packets)
+        if packets:
+            at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            queue.put(Dropped(at.replace("+00:00", "Z"), packets))
 
 
 def queue_request(queue: Queue) -> Callable[[Request, Callable[[bytes], None]], None]:

@@ -17,8 +17,10 @@ from typing import assert_never
 
 from calico.agent.cutting import Cutting
 from calico.agent.dataplane import Dataplane
+from calico.agent.drop_names import DropNames
 from calico.agent.events import (
     Asked,
+    Dropped,
     Event,
     FeederDied,
     LinksLost,
@@ -40,10 +42,11 @@ from calico.agent.suspects import (
 from calico.agent.uses import Uses
 from calico.compiler.incremental import HostCompiler
 from calico.ir.delta import Delta
-from calico.ir.state import DesiredState, PackedAddress
+from calico.ir.state import DesiredState, LocalEndpoint, PackedAddress
 from calico.linux.host_links import LinkEvent
 from calico.linux.workloads import Workloads
-from calico.model.names import NO_REVISION, HostName
+from calico.model.names import NO_REVISION, EndpointKey, HostName
+from calico.model.network import HostSettings
 from calico.model.snapshot import (
     ReadyKey,
     Resource,
@@ -92,6 +95,9 @@ class Agent:
         self._is_changed = False
         self._cuts_established = True
         self._state: DesiredState | None = None
+        self._drop_names = DropNames(self._state_now, self._local_endpoints)
+        if not dataplane.can_log:
+            self._compiler.refuse_log()
 
     def run(self, events: Queue) -> None:
         """Work until asked to stop.
@@ -136,6 +142,8 @@ class Agent:
                     self._take_link(event)
             case TableTouched():
                 self._repair(event.by)
+            case Dropped():
+                self._reporting.drops.take(event, self._drop_names)
             case Asked():
                 self._reporting.take(event)
             case FeederDied():
@@ -213,6 +221,7 @@ class Agent:
 
     def _note_commit(self, problems: Mapping[str, str]) -> None:
         n_endpoints = len(self._uses.endpoints())
+        self._drop_names.note_change()
         self._reporting.note_commit(self._seen, problems, n_endpoints)
 
     def _commit_first(self) -> Mapping[str, str]:
@@ -220,7 +229,7 @@ class Agent:
         self._is_enforcing = True
         state = self._state_now()
         self._uses = Uses.of(state)
-        self._cuts_established = state.settings.cut_established
+        self._take_settings(state.settings)
         gone = self._workloads.resync(state)
         self._journal.info(
             "start",
@@ -255,9 +264,16 @@ class Agent:
             problems = state.problems
         self._workloads.apply(delta)
         if delta.settings is not None and delta.settings.after is not None:
-            self._cuts_established = delta.settings.after.cut_established
+            self._take_settings(delta.settings.after)
         self._suspect(suspects | find_suspects(delta, self._uses))
         return problems
+
+    def _local_endpoints(self) -> Mapping[EndpointKey, LocalEndpoint]:
+        return self._uses.endpoints()
+
+    def _take_settings(self, settings: HostSettings) -> None:
+        self._cuts_established = settings.cut_established
+        self._reporting.drops.note_setting(is_on=settings.drop_log)
 
     def _repair(self, by: str) -> None:
         if not self._is_enforcing:

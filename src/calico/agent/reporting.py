@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from calico.agent.drop_log import MAX_WAITING_S, DropLog
 from calico.agent.events import Asked
 from calico.agent.journal import Journal
 from calico.agent.publisher import Publisher, Report
@@ -25,7 +26,6 @@ from calico.model.errors import CalicoError
 from calico.model.names import NO_REVISION, HostName, Revision
 
 MAX_CUTS = 50
-MAX_WAITING_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,10 @@ class Reporting:
         publisher: Writes the host's status.
         sources: Where the rest is read when asked for.
         cut_file: Keeps which flows were cut.
+
+    Attributes:
+        journal: Where lines go.
+        drops: What was dropped.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Reporting:
         cut_file: CutFile,
     ) -> None:
         self.journal = journal
+        self.drops = DropLog()
         self._host = host
         self._publisher = publisher
         self._sources = sources
@@ -100,6 +105,8 @@ class Reporting:
                 asked.answer(encode_map(self.problems()))
             case Method.COUNTERS:
                 asked.answer(self._counters())
+            case Method.DROPS:
+                self.drops.take_request(asked)
             case Method.WAIT:
                 wait_s = min(max(request.timeout_s, 0.0), MAX_WAITING_S)
                 self._waiters.append(_Waiter(asked, time.monotonic() + wait_s))
@@ -116,10 +123,14 @@ class Reporting:
             else:
                 still.append(waiter)
         self._waiters = still
+        self.drops.settle(now)
 
     def next_due(self) -> float | None:
         """Return when `settle` has something to do even if nothing happens."""
-        return min((each.deadline for each in self._waiters), default=None)
+        dues = [each.deadline for each in self._waiters]
+        if (due := self.drops.next_due()) is not None:
+            dues.append(due)
+        return min(dues, default=None)
 
     def problems(self) -> Mapping[str, str]:
         """Return the reason of everything that cannot be used, by object."""

@@ -104,8 +104,3 @@ def _address(value: bytes | None) -> Address | None:
         return ip_address(value.decode("ascii"))
     except ValueError:
         return None
-
-
-def endpoint_name(key: EndpointKey) -> str:
-    """Name an endpoint as `endpoint show -o name` does."""
-    return f"{key.host}/{key.orchestrator}/{key.workload}/{key.endpoint}"

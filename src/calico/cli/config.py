@@ -70,6 +70,7 @@ _FELIX: Mapping[str, Parameter] = {
                 "beginnings of interface names, separated by commas",
             ),
             (settings.CUT_ESTABLISHED, "true, false"),
+            (settings.DROP_LOG, "true, false"),
             (settings.WORKLOAD_DNS, "true, false"),
             (settings.WORKLOAD_DHCP, "true, false"),
         )

@@ -1,7 +1,5 @@
 """`calicoctl datastore`: the whole datastore as one document, and back."""
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -9,6 +7,7 @@ from calico.cli import output
 from calico.cli.call import Call
 from calico.cli.input import STANDARD_INPUT, read_input
 from calico.cli.refusal import Refused
+from calico.cli.whole_file import write_whole
 from calico.codec.export_json import (
     EXPORTED_PREFIX,
     MAX_EXPORT_BYTES,
@@ -20,7 +19,16 @@ from calico.codec.export_json import (
 from calico.codec.keys import STATUS_HOST_PREFIX
 from calico.model.errors import InvalidResource
 from calico.model.snapshot import Undecodable
-from calico.store.api import Delete, KeyValue, Operation, Put, Scope, Transaction, View
+from calico.store.api import (
+    Delete,
+    KeyValue,
+    Operation,
+    Put,
+    Scope,
+    Store,
+    Transaction,
+    View,
+)
 from calico.store.resources import decode_item, read_policy
 
 _SCOPE = Scope(prefixes=(EXPORTED_PREFIX,))
@@ -28,42 +36,31 @@ _SCOPE = Scope(prefixes=(EXPORTED_PREFIX,))
 
 def export(call: Call) -> int:
     """Write everything but what agents report of themselves."""
-    listing, policy_revision = read_policy(call.store, EXPORTED_PREFIX)
-    items = tuple(
-        ExportedItem(item.key, item.value, item.modified)
-        for item in listing.items
-        if _is_kept(item.key)
-    )
-    made = Export(call.store.store_id, listing.revision, policy_revision, items)
+    made = make_export(call.existing_store)
     name = call.option("-f") or STANDARD_INPUT
     if name == STANDARD_INPUT:
         for text in encode_export(made):
             output.line(text)
         return 0
-    _write_whole(Path(name), encode_export(made))
-    output.line(f"Exported {len(items)} keys at revision {listing.revision}.")
+    # For its owner only: labels may hold what is nobody else's business.
+    write_whole(Path(name), encode_export(made), mode=0o600)
+    output.line(f"Exported {len(made.items)} keys at revision {made.revision}.")
     return 0
 
 
-def _write_whole(path: Path, lines: Iterator[str]) -> None:
-    """Put a file in place of another one, whole or not at all.
+def make_export(store: Store) -> Export:
+    """Read everything but what agents report of themselves.
 
-    It is for its owner only: labels may hold what is nobody else's business.
+    Raises:
+        Unavailable: The datastore cannot be read.
     """
-    try:
-        handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in lines)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(fresh).replace(path)
-        except BaseException:
-            Path(fresh).unlink(missing_ok=True)
-            raise
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise Refused(f"{path}: {reason}; nothing was written") from None
+    listing, policy_revision = read_policy(store, EXPORTED_PREFIX)
+    items = tuple(
+        ExportedItem(item.key, item.value, item.modified)
+        for item in listing.items
+        if _is_kept(item.key)
+    )
+    return Export(store.store_id, listing.revision, policy_revision, items)
 
 
 def import_(call: Call) -> int:

@@ -9,6 +9,9 @@ FAILED = 1
 USAGE = 2
 """The words form no command."""
 
+DISAGREES = 3
+"""The explainer and the kernel disagree."""
+
 NOT_IN_FORCE = 4
 """Not in force within the time given, or there is no agent."""
 

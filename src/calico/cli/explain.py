@@ -1,11 +1,14 @@
 """`calicoctl explain`."""
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 from calico.cli import output
 from calico.cli.call import Call
 from calico.cli.cluster import read_cluster
-from calico.cli.exit_codes import DONE, FAILED, USAGE
+from calico.cli.exit_codes import DISAGREES, DONE, FAILED, USAGE
 from calico.cli.explanation import Explanation, describe, explain_as_json
 from calico.cli.places import locate
 from calico.cli.question import (
@@ -16,37 +19,104 @@ from calico.cli.question import (
     answer,
 )
 from calico.cli.refusal import Refused
+from calico.codec.json_text import Json
+from calico.codec.keys import POLICY_PREFIXES
 from calico.codec.rule_parts import LAST_PORT, parse_address
 from calico.codec.words import parse_icmp
 from calico.model.errors import InvalidResource
 from calico.model.rule import Protocol
 from calico.netset import Address, Family
 
+_N_TRIES = 3
 _MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\Z")
 
 
 def explain(call: Call) -> int:
     """Say what policy does with the first packet of a flow, and why."""
-    headers = _headers(call)
-    families = _families(call)
-    source_address, source_mac = _source_address(call), _source_mac(call)
+    question = _Asked(
+        _headers(call), _families(call), _source_address(call), _source_mac(call)
+    )
+    if call.has_option("--prove"):
+        return _prove(call, question)
+    found = _explain(call, question)
+    shown, lines = explain_as_json(found), describe(found)
+    call.show(shown, [found.verdict], lambda: _print(lines))
+    return _exit_code(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the words say, before its ends are looked up."""
+
+    headers: Headers
+    families: tuple[Family, ...]
+    source_address: Address | None
+    source_mac: bytes | None
+
+
+def _explain(call: Call, asked: _Asked) -> Explanation:
     cluster = read_cluster(call)
     here = call.settings.hostname
     question = Question(
         source=locate(cluster, call.word("SRC"), here),
         destination=locate(cluster, call.word("DST"), here),
-        headers=headers,
-        families=families,
-        source_address=source_address,
-        source_mac=source_mac,
+        headers=asked.headers,
+        families=asked.families,
+        source_address=asked.source_address,
+        source_mac=asked.source_mac,
     )
-    found = Explanation(cluster, question, answer(cluster, question))
+    return Explanation(cluster, question, answer(cluster, question))
 
-    def print_text() -> None:
-        for text in describe(found):
-            output.line(text)
 
-    call.show(explain_as_json(found), [found.verdict], print_text)
+def _prove(call: Call, asked: _Asked) -> int:
+    # Imported late: it takes 30 ms, and few ask for it.
+    from calico.cli.prove import (  # noqa: PLC0415 -- see above
+        describe_proof,
+        proof_as_json,
+        prove,
+    )
+
+    for _ in range(_N_TRIES):
+        found = _explain(call, asked)
+        proofs = prove(call, found)
+        if call.store.last_change(POLICY_PREFIXES) == found.cluster.revision:
+            break
+    else:
+        raise Refused(
+            f"Nothing is proved: policy changed {_N_TRIES} times while the packet was"
+            " under way. Try again."
+        )
+    shown = {
+        **explain_as_json(found),
+        "proofs": [proof_as_json(each) for each in proofs],
+    }
+    lines = (*describe(found), *(line for p in proofs for line in describe_proof(p)))
+    call.show(shown, [found.verdict], lambda: _print(lines))
+    if any(each.agrees is False for each in proofs):
+        _report_disagreement(call, shown)
+        return DISAGREES
+    return _exit_code(found)
+
+
+def _report_disagreement(call: Call, shown: Json) -> None:
+    # Imported late: hardly ever needed.
+    from calico.cli.bundle import write_bundle  # noqa: PLC0415 -- see above
+
+    path = Path(call.option("--bundle") or "calico-disagreement.json")
+    write_bundle(path, call.store, shown)
+    output.complain(
+        f"Unless another program of this host translates the packet's address or port,"
+        f" this is a fault of Calico. {path} holds what is needed to find it: the"
+        " explanation, the kernel's path, the datastore and the table."
+    )
+
+
+def _print(lines: Iterable[str]) -> None:
+    for text in lines:
+        output.line(text)
+
+
+def _exit_code(found: Explanation) -> int:
     return DONE if found.is_allowed else FAILED
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from calico.cli.cluster import Cluster, endpoint_name
+from calico.cli.cluster import Cluster
+from calico.cli.endpoint_names import endpoint_name, short_name
 from calico.cli.question import Answer, Question
 from calico.codec.json_text import Json
 from calico.codec.words import show_rule
@@ -83,7 +84,14 @@ def _problems(state: DesiredState, leg: Leg) -> Iterator[str]:
 
 
 def describe(found: Explanation) -> Iterator[str]:
-    """Write an explanation as lines, the verdict first."""
+    """Write an explanation as lines, the verdict first, what is in force last."""
+    yield from describe_verdict(found)
+    yield ""
+    yield from _describe_force(found)
+
+
+def describe_verdict(found: Explanation) -> Iterator[str]:
+    """Write the verdict and the way to it as lines."""
     question = found.question
     yield (
         f"{question.source.text} → {question.destination.text}"
@@ -101,8 +109,6 @@ def describe(found: Explanation) -> Iterator[str]:
         if len(journeys) > _N_SHOWN_PAIRS:
             yield f"and {len(journeys) - _N_SHOWN_PAIRS} more pairs of addresses"
         yield from lines
-    yield ""
-    yield from _describe_force(found)
 
 
 def _grouped(found: Explanation) -> dict[tuple[str, ...], list[Journey]]:
@@ -134,13 +140,9 @@ def _describe_leg(found: Explanation, leg: Leg) -> Iterator[str]:
     for step in leg.trace.steps:
         if (step.stage, step.endpoint) != before:
             before = (step.stage, step.endpoint)
-            whose = "" if step.endpoint is None else f" of {_short(step.endpoint)}"
+            whose = "" if step.endpoint is None else f" of {short_name(step.endpoint)}"
             yield f"  {leg.host}: {step.stage.value}{whose}"
         yield from _describe_step(found, leg, step)
-
-
-def _short(key: EndpointKey) -> str:
-    return f"{key.workload.rpartition('/')[2] or key.workload} ({key.endpoint})"
 
 
 def _describe_step(found: Explanation, leg: Leg, step: Step) -> Iterator[str]:
@@ -243,7 +245,7 @@ def _revision_of(found: Explanation, host: HostName) -> Revision | None:
     return None if status is None else status.revision
 
 
-def explain_as_json(found: Explanation) -> Json:
+def explain_as_json(found: Explanation) -> dict[str, Json]:
     """Write an explanation as `-o json` prints it."""
     headers = found.question.headers
     return {

@@ -1,6 +1,7 @@
 """Reading what `-f` names: a file, a directory or standard input."""
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from calico.cli import output
@@ -41,6 +42,35 @@ def read_input(name: str, *, max_bytes: int = MAX_OBJECT_BYTES) -> tuple[str, by
         raise Refused(f"{path}: {error.strerror}; nothing was changed") from None
     except ValueError as error:
         raise Refused(f"{name!r}: {error}; nothing was changed") from None
+
+
+def list_inputs(name: str, suffixes: Collection[str]) -> list[str]:
+    """Name the documents that `-f` means where it may mean several.
+
+    Args:
+        name: As for `read_input`, but of a directory every document is meant.
+        suffixes: How the names of documents end there, such as `.json`.
+
+    Returns:
+        What to give to `read_input`, in the order of the names.
+
+    Raises:
+        Refused: The directory cannot be read, or has none.
+    """
+    path = Path(name)
+    if name == STANDARD_INPUT or not path.is_dir():
+        return [name]
+    try:
+        found = sorted(
+            str(each)
+            for each in path.iterdir()
+            if each.suffix in suffixes and not each.is_dir()
+        )
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from None
+    if not found:
+        raise Refused(f"{path}: found no file that ends in {', '.join(suffixes)}")
+    return found
 
 
 def _only_document(directory: Path) -> Path:

@@ -1,28 +1,25 @@
 """The ends of a flow as people name them, found in a cluster.
 
-An end is a workload, by the path or name of its namespace, its workload name,
-its endpoint's id or beginning, or the whole name that `endpoint show -o name`
-prints; a host, by its name; or an address, which may belong to either of them
-or to nobody that the datastore knows.
+An end is a workload, as `endpoint_names` has it; a host, by its name; or an
+address, which may belong to either of them or to nobody that the datastore
+knows.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calico.cli.cluster import Cluster, endpoint_name
+from calico.cli.cluster import Cluster
+from calico.cli.endpoint_names import endpoint_name, find_endpoints, names_of
 from calico.cli.refusal import Refused
 from calico.cli.usage import nearest
 from calico.codec.rule_parts import parse_address
 from calico.ir.packet import Elsewhere
-from calico.linux.namespace import canonical_path
 from calico.model.endpoint import WorkloadEndpoint
 from calico.model.errors import InvalidResource
 from calico.model.names import EndpointKey, HostName
 from calico.model.snapshot import Undecodable
 from calico.netset import Address
 from calico.verdict.journey import End, HostItself
-
-_SHORTEST_BEGINNING = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ def _stranger(cluster: Cluster, address: Address) -> str:
 
 def _locate_name(cluster: Cluster, text: str, here: HostName) -> Located:
     endpoints = cluster.snapshot.endpoints
-    found = sorted(_matching(endpoints, text))
+    found = sorted(find_endpoints(endpoints, text))
     local = [key for key in found if key.host == here]
     if len(found) > 1 and len(local) != 1:
         raise _ambiguous(text, found)
@@ -107,31 +104,6 @@ def _locate_name(cluster: Cluster, text: str, here: HostName) -> Located:
             )
         return Located(text, HostItself(host), addresses)
     raise _unknown(cluster, text)
-
-
-def _matching(keys: Iterable[EndpointKey], text: str) -> list[EndpointKey]:
-    """Find the endpoints that a word names, by the most exact way that finds any."""
-    ways: tuple[Callable[[EndpointKey], bool], ...] = (
-        lambda key: endpoint_name(key) == text,
-        lambda key: text in _names(key),
-        lambda key: len(text) >= _SHORTEST_BEGINNING and key.endpoint.startswith(text),
-    )
-    if text.startswith("/"):
-        path = canonical_path(text)
-        ways = (lambda key: key.workload in {text, path},)
-    candidates = list(keys)
-    for way in ways:
-        found = [key for key in candidates if way(key)]
-        if found:
-            return found
-    return []
-
-
-def _names(key: EndpointKey) -> Iterator[str]:
-    yield key.endpoint
-    yield key.workload
-    if key.workload.startswith("/"):
-        yield key.workload.rpartition("/")[2]
 
 
 def _others(text: str, found: Sequence[EndpointKey]) -> str:
@@ -167,7 +139,7 @@ def _ambiguous(text: str, keys: Sequence[EndpointKey]) -> Refused:
 
 
 def _unknown(cluster: Cluster, text: str) -> Refused:
-    names = {name for key in cluster.snapshot.endpoints for name in _names(key)}
+    names = {name for key in cluster.snapshot.endpoints for name in names_of(key)}
     near = nearest(text, names | set(cluster.hosts))
     hint = f" Did you mean {near}?" if near else ""
     return Refused(

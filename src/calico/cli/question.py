@@ -1,6 +1,6 @@
 """A question about a flow, and the journeys that answer it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from calico.cli.cluster import Cluster
@@ -99,6 +99,17 @@ def answer(cluster: Cluster, question: Question) -> Answer:
         Refused: The ends have no family in common, or no host of ours sees a
             packet between them.
     """
+    hosts = judging_hosts(question)
+    states = {host: cluster.state_of(host, judged=ends_of(question)) for host in hosts}
+    return Answer(states, follow_pairs(states, question, address_pairs(question)))
+
+
+def judging_hosts(question: Question) -> tuple[HostName, ...]:
+    """List the hosts that judge a flow, in the order in which it passes them.
+
+    Raises:
+        Refused: There is none.
+    """
     source, destination = question.source, question.destination
     hosts = hosts_between(source.end, destination.end)
     if not hosts:
@@ -107,24 +118,41 @@ def answer(cluster: Cluster, question: Question) -> Answer:
             " that the datastore knows, so no policy sees a packet between them.",
             *_remarks(question),
         )
-    ends = frozenset(
-        each for each in (source.end, destination.end) if isinstance(each, EndpointKey)
-    )
-    states = {host: cluster.state_of(host, judged=ends) for host in hosts}
-    journeys = tuple(
+    return hosts
+
+
+def ends_of(question: Question) -> frozenset[EndpointKey]:
+    """Return the workloads whose policy a question is about."""
+    ends = (question.source.end, question.destination.end)
+    return frozenset(each for each in ends if isinstance(each, EndpointKey))
+
+
+def follow_pairs(
+    states: Mapping[HostName, DesiredState],
+    question: Question,
+    pairs: Iterable[tuple[Address, Address]],
+) -> tuple[Journey, ...]:
+    """Follow a flow between each of several pairs of addresses.
+
+    Args:
+        states: What each of `judging_hosts` must do.
+        question: What the flow is.
+        pairs: As `address_pairs` finds them.
+    """
+    return tuple(
         follow(
             states,
-            source.end,
-            destination.end,
-            _flow(question.headers, from_address, to_address),
+            question.source.end,
+            question.destination.end,
+            flow_of(question.headers, from_address, to_address),
             source_mac=question.source_mac,
         )
-        for from_address, to_address in _pairs(question)
+        for from_address, to_address in pairs
     )
-    return Answer(states, journeys)
 
 
-def _flow(headers: Headers, source: Address, destination: Address) -> Flow:
+def flow_of(headers: Headers, source: Address, destination: Address) -> Flow:
+    """Put headers and addresses together."""
     return Flow(
         source,
         destination,
@@ -136,7 +164,12 @@ def _flow(headers: Headers, source: Address, destination: Address) -> Flow:
     )
 
 
-def _pairs(question: Question) -> list[tuple[Address, Address]]:
+def address_pairs(question: Question) -> list[tuple[Address, Address]]:
+    """List the addresses that a flow may be between, those of IPv4 first.
+
+    Raises:
+        Refused: The ends have no family in common.
+    """
     source, destination = question.source, question.destination
     sources = (
         source.addresses

@@ -83,8 +83,9 @@ def compile_host(
         for key, each in endpoints.items()
         if each.is_active and (judged is None or key in judged)
     }:
-        pipelines.update(make_pipelines(names, assemble_stages(names, sources)))
-    profiles = _profiles(pipelines.values(), sources)
+        stages = assemble_stages(names, sources)
+        pipelines.update(make_pipelines(names, stages, logs_drops=settings.drop_log))
+    profiles = _profiles(pipelines.values(), sources, logs_drops=settings.drop_log)
     return DesiredState(
         revision=snapshot.revision,
         settings=settings,
@@ -150,11 +151,11 @@ def _routes(
 
 
 def _profiles(
-    pipelines: Iterable[Pipeline], sources: ProfileSources
+    pipelines: Iterable[Pipeline], sources: ProfileSources, *, logs_drops: bool
 ) -> dict[ProfileId, CompiledProfile]:
     stages = {stage for pipeline in pipelines for stage in pipeline.stages}
     return {
-        stage: compile_profile(stage, rules)
+        stage: compile_profile(stage, rules, logs_drops=logs_drops)
         for stage in stages
         if isinstance(stage, str)
         and isinstance(rules := sources.usable_rules(stage), ProfileRules)

@@ -8,6 +8,7 @@ any number of them, in any order, costs one settlement.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TypeGuard, TypeVar, assert_never
 
 from calico.compiler.membership import Membership
@@ -63,6 +64,7 @@ class HostCompiler:
     __slots__ = (
         "_broken",
         "_broken_remote",
+        "_cannot_log",
         "_has_new_pools",
         "_host",
         "_labels",
@@ -91,6 +93,7 @@ class HostCompiler:
         self._rules: dict[ProfileId, ProfileRules | Undecodable] = {}
         self._labels: dict[ProfileId, Mapping[str, str] | Undecodable] = {}
         self._refused: dict[ProfileId, str] = {}
+        self._cannot_log = False
         self._pools: dict[Network, Pool | Undecodable] = {}
         self._parameters: dict[SettingKey, str | Undecodable] = {}
         self._settings = DEFAULT_SETTINGS
@@ -152,6 +155,10 @@ class HostCompiler:
         self._refused[profile] = reason
         self._table.touch(profile)
 
+    def refuse_log(self) -> None:
+        """Let drops go unlogged whatever the settings say: the kernel cannot."""
+        self._cannot_log = True
+
     def turn(self) -> Delta:
         """Settle what came in, and return what changes since the last turn."""
         self._revision = self._newest
@@ -162,6 +169,7 @@ class HostCompiler:
                 self._table.use(change.after.profiles)
             if _is_active(change.before):
                 self._table.release(change.before.profiles)
+        self._table.log_drops(logs_drops=self._settings.drop_log)
         policy = self._table.take_changes()
         self._take_problems()
         return Delta(
@@ -241,8 +249,12 @@ class HostCompiler:
 
     def _take_settings(self) -> Change[HostSettings] | None:
         before = self._settings
-        compiled = compile_settings(self._parameters, self._host)
-        self._settings, self._setting_problems = compiled
+        compiled, self._setting_problems = compile_settings(
+            self._parameters, self._host
+        )
+        if self._cannot_log:
+            compiled = replace(compiled, drop_log=False)
+        self._settings = compiled
         if self._settings.interface_prefixes != before.interface_prefixes:
             self._placement.set_prefixes(self._settings.interface_prefixes)
         return None if before == self._settings else Change(before, self._settings)

@@ -21,7 +21,7 @@ from calico.ir.match import TagSetId
 from calico.ir.origin import Fault
 from calico.ir.state import CompiledProfile, Pipeline, PipelineKey
 from calico.model.names import ProfileId
-from calico.model.rule import ProfileRules
+from calico.model.rule import Direction, ProfileRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class PipelineTable:
             `touch` tells.
         profiles: As of the last `take_changes`.
         pipelines: Likewise.
+        logs_drops: What these deny is told to the kernel's packet log.
     """
 
     sources: ProfileSources
@@ -59,6 +60,7 @@ class PipelineTable:
     pipelines: dict[PipelineKey, Pipeline] = field(
         default_factory=dict[PipelineKey, Pipeline]
     )
+    logs_drops: bool = False
     _n_users: Counter[ProfileList] = field(default_factory=Counter[ProfileList])
     _stages: dict[ProfileList, Stages] = field(
         default_factory=dict[ProfileList, Stages]
@@ -90,6 +92,13 @@ class PipelineTable:
     def touch(self, profile: ProfileId) -> None:
         """Tell that something of a profile changed."""
         self._touched.add(profile)
+
+    def log_drops(self, *, logs_drops: bool) -> None:
+        """Say whether what is denied is told to the kernel's packet log."""
+        if logs_drops is not self.logs_drops:
+            self.logs_drops = logs_drops
+            self._touched.update(self.profiles)
+            self._unsettled.update(self._stages)
 
     def take_changes(self) -> PolicyChanges:
         """Settle what was touched, and return what changed since the last time."""
@@ -127,11 +136,17 @@ class PipelineTable:
             new = None
             del self._n_users[profiles]
             self._unindex(profiles)
-        if old == new:
+        keys = [PipelineKey(profiles, direction) for direction in Direction]
+        before = {key: self.pipelines[key] for key in keys if key in self.pipelines}
+        is_logged = all(p.logs_drops is self.logs_drops for p in before.values())
+        if old == new and is_logged:
             return {}
         affected |= self._count_stages(old or (), -1) | self._count_stages(new or (), 1)
-        before = {} if old is None else make_pipelines(profiles, old)
-        after = {} if new is None else make_pipelines(profiles, new)
+        after = (
+            {}
+            if new is None
+            else make_pipelines(profiles, new, logs_drops=self.logs_drops)
+        )
         for key in before:
             del self.pipelines[key]
         self.pipelines.update(after)
@@ -185,7 +200,8 @@ class PipelineTable:
             del self._n_stages[profile]
             self._compiled_from.pop(profile, None)
             return None
-        if old is not None and self._compiled_from[profile] is rules:
+        is_same = old is not None and old.logs_drops is self.logs_drops
+        if is_same and self._compiled_from[profile] is rules:
             return old
         self._compiled_from[profile] = rules
-        return compile_profile(profile, rules)
+        return compile_profile(profile, rules, logs_drops=self.logs_drops)

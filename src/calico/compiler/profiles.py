@@ -72,11 +72,11 @@ def assemble_stages(profiles: ProfileList, sources: ProfileSources) -> Stages:
 
 
 def make_pipelines(
-    profiles: ProfileList, stages: Stages
+    profiles: ProfileList, stages: Stages, *, logs_drops: bool = False
 ) -> dict[PipelineKey, Pipeline]:
     """Make the pipelines of both directions of one list."""
     keys = [PipelineKey(profiles, direction) for direction in Direction]
     return {
-        key: Pipeline(key, stages, EndOfProfiles(profiles, key.direction))
+        key: Pipeline(key, stages, EndOfProfiles(profiles, key.direction), logs_drops)
         for key in keys
     }

@@ -13,10 +13,16 @@ from calico.model.names import ProfileId
 from calico.model.rule import Direction, Peer, PortRange, ProfileRules, Protocol, Rule
 from calico.netset import AddressSet, Family, PortSet, ProtocolSet
 
+# Made once: most rules restrict one thing and leave the others as they are.
+_EVERY_PORT = PortSet.everything()
+_EVERY_PROTOCOL = ProtocolSet.everything()
+_EVERYWHERE = {family: AddressSet.everything(family) for family in Family}
 _WITH_PORTS = ProtocolSet.of(Protocol.TCP.number, Protocol.UDP.number)
 
 
-def compile_profile(profile: ProfileId, rules: ProfileRules) -> CompiledProfile:
+def compile_profile(
+    profile: ProfileId, rules: ProfileRules, *, logs_drops: bool = False
+) -> CompiledProfile:
     """Compile both directions of a profile for both families."""
     compiled: dict[tuple[Direction, Family], tuple[CompiledRule, ...]] = {}
     never: list[NeverMatches] = []
@@ -31,7 +37,7 @@ def compile_profile(profile: ProfileId, rules: ProfileRules) -> CompiledProfile:
                 else:
                     never.append(one)
             compiled[direction, family] = tuple(kept)
-    return CompiledProfile(profile, compiled, tuple(never))
+    return CompiledProfile(profile, compiled, tuple(never), logs_drops)
 
 
 def compile_rule(
@@ -103,7 +109,7 @@ def _why_never(rule: Rule, family: Family) -> str:
 
 
 def _protocols(rule: Rule, family: Family) -> ProtocolSet:
-    admitted = ProtocolSet.everything()
+    admitted = _EVERY_PROTOCOL
     if rule.protocol is not None:
         admitted = ProtocolSet.of(rule.protocol.number)
     if rule.source.ports is not None or rule.destination.ports is not None:
@@ -116,7 +122,7 @@ def _protocols(rule: Rule, family: Family) -> ProtocolSet:
 def _address_match(peer: Peer, family: Family) -> AddressMatch:
     return AddressMatch(
         networks=(
-            AddressSet.everything(family)
+            _EVERYWHERE[family]
             if peer.cidr is None
             else AddressSet.of(family, (peer.cidr.network,))
         ),
@@ -126,5 +132,5 @@ def _address_match(peer: Peer, family: Family) -> AddressMatch:
 
 def _ports(ports: tuple[PortRange, ...] | None) -> PortSet:
     if ports is None:
-        return PortSet.everything()
+        return _EVERY_PORT
     return PortSet(tuple((each.first, each.last) for each in ports))

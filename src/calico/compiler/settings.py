@@ -22,6 +22,7 @@ ENDPOINT_TO_HOST = "DefaultEndpointToHostAction"
 WORKLOAD_DNS = "WorkloadDns"
 WORKLOAD_DHCP = "WorkloadDhcp"
 CUT_ESTABLISHED = "CutEstablishedFlows"
+DROP_LOG = "DropLog"
 
 _WORDS = {
     **dict.fromkeys(("true", "1", "yes", "y", "t", "on"), True),
@@ -54,6 +55,9 @@ def compile_settings(
         ),
         cut_established=reader.switch(
             CUT_ESTABLISHED, default=DEFAULT_SETTINGS.cut_established, closed=True
+        ),
+        drop_log=reader.switch(
+            DROP_LOG, default=DEFAULT_SETTINGS.drop_log, closed=True
         ),
     )
     return settings, reader.problems

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from calico.control.drops import Drops, decode_drops
 from calico.control.protocol import (
     SOCKET_NAME,
     AgentStatus,
@@ -63,6 +64,22 @@ def ask_counters(run_dir: Path) -> tuple[Counter, ...]:
         BadMessage: It refuses us, or answers something else.
     """
     return decode_counters(_ask(run_dir, Request(Method.COUNTERS), ANSWER_TIMEOUT_S))
+
+
+def ask_drops(run_dir: Path, since: int, timeout_s: float) -> Drops:
+    """Ask the agent which packets were dropped.
+
+    Args:
+        run_dir: Where the agent's socket is.
+        since: The number of the last one that is known; 0 for none.
+        timeout_s: How long to wait for one, if there is none yet.
+
+    Raises:
+        NoAgent: None answers, or it ended meanwhile.
+        BadMessage: It refuses us, or answers something else.
+    """
+    request = Request(Method.DROPS, since=since, timeout_s=timeout_s)
+    return decode_drops(_ask(run_dir, request, timeout_s + ANSWER_TIMEOUT_S))
 
 
 def wait_for_revision(run_dir: Path, revision: Revision, timeout_s: float) -> Revision:

@@ -32,6 +32,7 @@ class Method(Enum):
     STATUS = "status"
     PROBLEMS = "problems"
     COUNTERS = "counters"
+    DROPS = "drops"
     WAIT = "wait"
 
 
@@ -57,12 +58,14 @@ class Request:
     Attributes:
         method: What is asked.
         revision: For `WAIT`: the policy revision to wait for.
-        timeout_s: For `WAIT`: how long at most.
+        timeout_s: For `WAIT` and `DROPS`: how long to wait at most.
+        since: For `DROPS`: the number of the last drop that is known.
     """
 
     method: Method
     revision: Revision = NO_REVISION
     timeout_s: float = 0.0
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,10 @@ def encode_request(request: Request) -> bytes:
     if request.method is Method.WAIT:
         message["revision"] = request.revision
         message["timeout_s"] = request.timeout_s
-    return _line(message)
+    elif request.method is Method.DROPS:
+        message["since"] = request.since
+        message["timeout_s"] = request.timeout_s
+    return encode_line(message)
 
 
 def decode_request(line: bytes) -> Request:
@@ -159,12 +165,20 @@ def decode_request(line: bytes) -> Request:
     if not isinstance(word, str) or word not in methods:
         raise BadMessage(f"method {word!r}, expected one of {', '.join(methods)}")
     method = methods[word]
-    if method is not Method.WAIT:
-        return Request(method)
-    revision, timeout_s = message.get("revision"), message.get("timeout_s")
-    if not isinstance(revision, int) or isinstance(revision, bool):
-        raise BadMessage(f"revision {revision!r}, expected a number")
-    return Request(method, Revision(revision), _seconds(timeout_s))
+    if method is Method.WAIT:
+        revision = Revision(_number("revision", message))
+        return Request(method, revision, _seconds(message.get("timeout_s")))
+    if method is Method.DROPS:
+        since, timeout_s = _number("since", message), message.get("timeout_s")
+        return Request(method, since=since, timeout_s=_seconds(timeout_s))
+    return Request(method)
+
+
+def _number(name: str, message: Mapping[str, _Json]) -> int:
+    value = message.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadMessage(f"{name} {value!r}, expected a number")
+    return value
 
 
 def _seconds(value: _Json) -> float:
@@ -178,7 +192,7 @@ def _seconds(value: _Json) -> float:
 
 def encode_status(status: AgentStatus) -> bytes:
     """Write the answer to `STATUS` as a line."""
-    return _line({"result": asdict(status)})
+    return encode_line({"result": asdict(status)})
 
 
 def decode_status(line: bytes) -> AgentStatus:
@@ -187,7 +201,7 @@ def decode_status(line: bytes) -> AgentStatus:
     Raises:
         BadMessage: It is no such answer.
     """
-    result = _result(line)
+    result = read_result(line)
     return AgentStatus(
         host=result.text("host"),
         pid=result.number("pid"),
@@ -213,7 +227,7 @@ def decode_status(line: bytes) -> AgentStatus:
 
 def encode_map(values: Mapping[str, str]) -> bytes:
     """Write the answer to `PROBLEMS` as a line."""
-    return _line({"result": dict(values)})
+    return encode_line({"result": dict(values)})
 
 
 def decode_map(line: bytes) -> Mapping[str, str]:
@@ -222,12 +236,12 @@ def decode_map(line: bytes) -> Mapping[str, str]:
     Raises:
         BadMessage: It is no such answer.
     """
-    return _result(line).all_texts()
+    return read_result(line).all_texts()
 
 
 def encode_counters(counters: tuple[Counter, ...]) -> bytes:
     """Write the answer to `COUNTERS` as a line."""
-    return _line({"result": {"counters": [asdict(each) for each in counters]}})
+    return encode_line({"result": {"counters": [asdict(each) for each in counters]}})
 
 
 def decode_counters(line: bytes) -> tuple[Counter, ...]:
@@ -243,13 +257,13 @@ def decode_counters(line: bytes) -> tuple[Counter, ...]:
             each.number("packets"),
             each.number("n_bytes"),
         )
-        for each in _result(line).objects("counters")
+        for each in read_result(line).objects("counters")
     )
 
 
 def encode_reached(revision: Revision, *, is_reached: bool) -> bytes:
     """Write the answer to `WAIT` as a line: what is in force by now."""
-    return _line({"result": {"revision": revision, "reached": is_reached}})
+    return encode_line({"result": {"revision": revision, "reached": is_reached}})
 
 
 def decode_reached(line: bytes) -> tuple[bool, Revision]:
@@ -258,62 +272,74 @@ def decode_reached(line: bytes) -> tuple[bool, Revision]:
     Raises:
         BadMessage: It is no such answer.
     """
-    result = _result(line)
+    result = read_result(line)
     return result.flag("reached"), Revision(result.number("revision"))
 
 
 def encode_error(reason: str) -> bytes:
     """Write an answer that refuses."""
-    return _line({"error": reason})
+    return encode_line({"error": reason})
 
 
-class _Reader:
+class Reader:
     """One JSON object of an answer, read member by member."""
 
     def __init__(self, values: dict[str, _Json]) -> None:
         self._values = values
 
     def text(self, name: str) -> str:
+        """Read a text; empty when absent."""
         value = self._values.get(name, "")
         return value if isinstance(value, str) else _reject(name, value)
 
     def number(self, name: str) -> int:
+        """Read a number; 0 when absent."""
         value = self._values.get(name, 0)
         if not isinstance(value, int) or isinstance(value, bool):
             _reject(name, value)
         return value
 
+    def number_if_any(self, name: str) -> int | None:
+        """Read a number that may be absent or null."""
+        return None if self._values.get(name) is None else self.number(name)
+
     def flag(self, name: str) -> bool:
+        """Read a boolean; false when absent."""
         value = self._values.get(name, False)
         return value if isinstance(value, bool) else _reject(name, value)
 
     def texts(self, name: str) -> tuple[str, ...]:
+        """Read a list of texts."""
         value = self._values.get(name, [])
         if not isinstance(value, list):
             _reject(name, value)
         return tuple(each for each in value if isinstance(each, str))
 
     def texts_by_name(self, name: str) -> Mapping[str, str]:
+        """Read an object of texts."""
         value = self._values.get(name, {})
         if not isinstance(value, dict):
             _reject(name, value)
-        return _Reader(value).all_texts()
+        return Reader(value).all_texts()
 
     def all_texts(self) -> Mapping[str, str]:
+        """Read all members as texts."""
         return {key: self.text(key) for key in self._values}
 
-    def objects(self, name: str) -> "tuple[_Reader, ...]":
+    def objects(self, name: str) -> "tuple[Reader, ...]":
+        """Read a list of objects."""
         value = self._values.get(name, [])
         if not isinstance(value, list):
             _reject(name, value)
-        return tuple(_Reader(each) for each in value if isinstance(each, dict))
+        return tuple(Reader(each) for each in value if isinstance(each, dict))
 
 
 def _reject(name: str, value: _Json) -> NoReturn:
     raise BadMessage(f"an answer with {name} {value!r}")
 
 
-def _line(message: Mapping[str, object]) -> bytes:
+def encode_line(message: Mapping[str, object]) -> bytes:
+    """Write a message as one line."""
     return json.dumps(message, ensure_ascii=True).encode() + b"\n"
 
 
@@ -327,11 +353,16 @@ def _object(line: bytes) -> dict[str, _Json]:
     return message
 
 
-def _result(line: bytes) -> _Reader:
+def read_result(line: bytes) -> Reader:
+    """Read the result of an answer.
+
+    Raises:
+        BadMessage: It refuses, or is no answer.
+    """
     message = _object(line)
     if "error" in message:
         raise BadMessage(str(message["error"]))
     result = message.get("result")
     if not isinstance(result, dict):
         raise BadMessage("an answer without a result")
-    return _Reader(result)
+    return Reader(result)

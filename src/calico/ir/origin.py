@@ -34,6 +34,7 @@ class Fixed(Enum):
     RELATED = "ICMP error about a known flow"
     INVALID = "connection state invalid"
     UNKNOWN_INTERFACE = "unknown workload interface"
+    NOT_YET_PROGRAMMED = "policy is not yet programmed"
     NO_INBOUND = "no endpoint with this interface and address"
     NO_OUTBOUND = "no endpoint sends from this interface and address"
     DHCP_SOURCE = "DHCP request from an unset address"

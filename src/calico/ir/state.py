@@ -46,11 +46,13 @@ class CompiledProfile:
         profile: Whose rules these are.
         rules: In order; each of the four keys is present.
         never: The rules left out of one family, or of both.
+        logs_drops: What its rules deny is told to the kernel's packet log.
     """
 
     profile: ProfileId
     rules: Mapping[tuple[Direction, Family], tuple[CompiledRule, ...]]
     never: tuple[NeverMatches, ...] = ()
+    logs_drops: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,14 @@ class Pipeline:
         key: The list and the direction.
         stages: In order. Nothing follows the first fault.
         end: The origin of the default deny.
+        logs_drops: What a fault or the end denies is told to the kernel's
+            packet log.
     """
 
     key: PipelineKey
     stages: tuple[ProfileId | FaultOrigin, ...]
     end: Origin
+    logs_drops: bool = False
 
 
 def link_local_of(mac: bytes) -> PackedAddress:

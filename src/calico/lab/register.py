@@ -260,19 +260,25 @@ def _directory() -> Path:
             pass
         except OSError as error:
             raise LabError(str(path), f"cannot be made: {error.strerror}") from error
-        if _is_ours(path):
+        try:
+            facts = path.lstat()
+        except FileNotFoundError:
+            # It went with the last lab of another command.
+            continue
+        if _is_of_us_alone(facts):
             return path
-        # Unless it is gone again with the last lab of another command.
-        if os.path.lexists(path):
-            reason = "is not a directory of this user alone"
-            raise LabError(str(path), reason, ("remove it",))
+        reason = "is not a directory of this user alone"
+        raise LabError(str(path), reason, ("remove it",))
 
 
 def _is_ours(path: Path) -> bool:
     try:
-        facts = path.lstat()
+        return _is_of_us_alone(path.lstat())
     except FileNotFoundError:
         return False
+
+
+def _is_of_us_alone(facts: os.stat_result) -> bool:
     return (
         stat.S_ISDIR(facts.st_mode)
         and facts.st_uid == os.getuid()

@@ -17,6 +17,7 @@ from calico.linux.netfilter import (
     MAX_PAYLOAD_BYTES,
     attribute,
     be32,
+    be64,
     nest,
     string,
 )
@@ -41,6 +42,8 @@ _TYPE_BITS = 6
 _NESTED = 0x8000
 _ATTRIBUTE = struct.Struct("=HH")
 _VERDICT_BYTES = 16
+# One per interface and a margin; nobody but root makes interfaces.
+_MAX_FROM_PACKETS = 65_535
 
 # How nft(8) numbers its types (enum datatypes in its datatype.h).
 _TYPES = {
@@ -121,8 +124,10 @@ def _key_type(key: tuple[Field, ...]) -> int:
 
 def encode_set(spec: SetSpec, number: int) -> bytes:
     """Return the attributes of a new named set, behind those of its table."""
-    flags = (SetFlag.MAP if spec.is_verdict_map else 0) | (
-        SetFlag.INTERVAL if spec.is_interval else 0
+    flags = (
+        (SetFlag.MAP if spec.is_verdict_map else 0)
+        | (SetFlag.INTERVAL if spec.is_interval else 0)
+        | (SetFlag.TIMEOUT | SetFlag.EVAL if spec.timeout_s else 0)
     )
     return b"".join(
         (
@@ -130,6 +135,7 @@ def encode_set(spec: SetSpec, number: int) -> bytes:
             be32(SetAttr.FLAGS, flags),
             _encode_key(spec.key),
             _VERDICT_DATA if spec.is_verdict_map else b"",
+            _encode_limits(spec) if spec.timeout_s else b"",
             be32(SetAttr.ID, number),
             _key_order(spec.key),
             _SET_COUNTER if spec.has_counters else b"",
@@ -140,6 +146,12 @@ def encode_set(spec: SetSpec, number: int) -> bytes:
 _VERDICT_DATA = be32(SetAttr.DATA_TYPE, TYPE_VERDICT) + be32(
     SetAttr.DATA_LENGTH, _VERDICT_BYTES
 )
+
+
+def _encode_limits(spec: SetSpec) -> bytes:
+    """Bound what packets put in, in number and in time."""
+    size = nest(SetAttr.DESCRIPTION, be32(DESCRIPTION_SIZE, _MAX_FROM_PACKETS))
+    return size + be64(SetAttr.TIMEOUT, spec.timeout_s * 1000)
 
 
 def _encode_key(key: tuple[Field, ...]) -> bytes:

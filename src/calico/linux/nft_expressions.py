@@ -18,11 +18,26 @@ from calico.linux.netfilter import attribute, be32, be64, nest, string
 from calico.linux.nft_wire import (
     COUNTER_BYTES,
     COUNTER_PACKETS,
+    DYNSET_EXPRESSION,
+    DYNSET_FLAGS,
+    DYNSET_OP,
+    DYNSET_SET,
+    DYNSET_SREG,
+    DYNSET_TIMEOUT,
+    DYNSET_UPDATE,
     EXPRESSION_DATA,
     EXPRESSION_NAME,
     IMMEDIATE_DATA,
     IMMEDIATE_DREG,
+    LIMIT_BURST,
+    LIMIT_FLAGS,
+    LIMIT_PACKETS,
+    LIMIT_RATE,
+    LIMIT_TYPE,
+    LIMIT_UNIT,
     LIST_ELEMENT,
+    LOG_GROUP,
+    LOG_PREFIX,
     LOOKUP_DREG,
     LOOKUP_FLAGS,
     LOOKUP_INVERTED,
@@ -45,6 +60,8 @@ from calico.render.objects import (
     Field,
     InRanges,
     InSet,
+    LimitEach,
+    Log,
     LookUpVerdict,
     Masquerade,
     Statement,
@@ -55,6 +72,7 @@ from calico.render.objects import (
 _VERDICT_REGISTER = 0
 _FIRST_REGISTER = 1
 _REGISTER_BYTES = 4
+_ATTRIBUTE_BYTES = 4
 _REGISTERS_PER_WIDE = 4
 _FIRST_NARROW = 8
 
@@ -146,6 +164,19 @@ def encode_simple(statement: Statement) -> bytes:
             return _encode_test(statement)
         case LookUpVerdict():
             return load(statement.look_at) + _look_up_verdict(statement.map_name)
+        case LimitEach():
+            return load(statement.look_at) + _limit_each(statement)
+        case Log() | Count() | Masquerade() | Verdict():
+            return _encode_effect(statement)
+        case _:
+            assert_never(statement)
+
+
+def _encode_effect(statement: Log | Count | Masquerade | Verdict) -> bytes:
+    match statement:
+        case Log():
+            group = attribute(LOG_GROUP, statement.group.to_bytes(2, "big"))
+            return expression("log", group, string(LOG_PREFIX, statement.prefix))
         case Count():
             return COUNTER
         case Masquerade():
@@ -288,6 +319,28 @@ def _look_up_verdict(name: str) -> bytes:
         be32(LOOKUP_SREG, _FIRST_REGISTER),
         be32(LOOKUP_DREG, _VERDICT_REGISTER),
         be32(LOOKUP_FLAGS, 0),
+    )
+
+
+def _limit_each(statement: LimitEach) -> bytes:
+    limit = expression(
+        "limit",
+        be64(LIMIT_RATE, statement.per_second),
+        be64(LIMIT_UNIT, 1),
+        be32(LIMIT_BURST, statement.burst),
+        be32(LIMIT_TYPE, LIMIT_PACKETS),
+        be32(LIMIT_FLAGS, 0),
+    )
+    return expression(
+        "dynset",
+        string(DYNSET_SET, statement.set_name),
+        be32(DYNSET_OP, DYNSET_UPDATE),
+        be32(DYNSET_SREG, _FIRST_REGISTER),
+        # Nothing here means what the set says.
+        be64(DYNSET_TIMEOUT, 0),
+        # One expression is not in a list: same bytes, other number.
+        nest(DYNSET_EXPRESSION, limit[_ATTRIBUTE_BYTES:]),
+        be32(DYNSET_FLAGS, 0),
     )
 
 

@@ -18,6 +18,7 @@ from calico.linux.nft_elements import encode_set
 from calico.linux.nft_expressions import encode_statement, needs_set
 from calico.linux.nft_wire import (
     DESCRIPTION_SIZE,
+    DYNSET_EXPRESSION,
     EXPRESSION_DATA,
     EXPRESSION_NAME,
     IMMEDIATE_DATA,
@@ -82,6 +83,11 @@ class SetForm:
     def is_interval(self) -> bool:
         """Whether elements are ends of ranges."""
         return bool(self.flags & SetFlag.INTERVAL)
+
+    @property
+    def is_filled_by_packets(self) -> bool:
+        """Whether its elements come and go with the traffic."""
+        return bool(self.flags & SetFlag.EVAL)
 
     @property
     def is_anonymous(self) -> bool:
@@ -177,6 +183,10 @@ class FormReader:
                 return (name,)
             case "lookup":
                 return self._look_up(found)
+            case "dynset" if DYNSET_EXPRESSION in found:
+                # Nested deeper, and the kernel marks it otherwise than we do.
+                inner = self._read_one(found.pop(DYNSET_EXPRESSION))
+                return (name, inner, *sorted(found.items()))
             case "immediate" if IMMEDIATE_DATA in found:
                 return _immediate(found)
             case _:

@@ -195,8 +195,7 @@ def _step(event: TraceEvent, chain: BaseChainPath, names: PathNames) -> PathStep
     number, comment = 0, ""
     if chain.is_ours and (rule := names.rules.get(event.handle)) is not None:
         number, comment = rule.number, rule.comment
-        is_drop = event.verdict is TraceVerdict.DROP
-        if not comment and is_drop and rule.verdict_map is not None:
+        if not comment and rule.verdict_map is not None:
             ends = chain.in_interface, chain.out_interface
             comment = names.find_comment(rule.verdict_map, *ends)
     return PathStep(event.chain, number, comment, event.verdict, event.target)
@@ -243,7 +242,9 @@ def _ours_at(point: str, names: PathNames) -> set[str]:
 
 
 def _origin(chains: Sequence[BaseChainPath], allowed: bool | None) -> str:  # noqa: FBT001 -- a verdict, not an option
-    ours = [step for each in chains if each.is_ours for step in each.steps]
+    ours = [each for each in chains if each.is_ours]
     if allowed is False:
-        return ours[-1].comment
-    return next((step.comment for step in reversed(ours) if step.comment), "")
+        # What dropped it may be a chain that several elements lead to.
+        ours = ours[-1:]
+    steps = [step for each in ours for step in each.steps]
+    return next((step.comment for step in reversed(steps) if step.comment), "")

@@ -85,7 +85,8 @@ class KernelTable:
         flags: The kernel's.
         chains: By name.
         sets: Named sets and maps.
-        members: Keys of plain sets, by set name.
+        members: Keys of plain sets, by set name; not of those that packets
+            fill.
         ranges: Ranges of interval sets, by set name.
         elements: Elements of verdict maps, by map name and key.
         odd: Sets with elements that we never write; those are not listed.
@@ -243,6 +244,8 @@ class _Contents:
             self._read_named(reader, form)
 
     def _read_named(self, reader: SetReader, form: SetForm) -> None:
+        if form.is_filled_by_packets:
+            return
         try:
             if form.is_map:
                 self.elements[reader.name] = reader.map_elements()

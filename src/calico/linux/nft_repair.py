@@ -23,6 +23,7 @@ from calico.linux.nft_read import KernelChain, KernelRule, KernelTable
 from calico.render.objects import (
     Chain,
     InSet,
+    LimitEach,
     LookUpVerdict,
     MapElement,
     NftRule,
@@ -183,7 +184,7 @@ def _refers_to(chain: Chain, names: frozenset[str]) -> bool:
         return False
     for rule in chain.rules:
         for each in rule.statements:
-            if isinstance(each, InSet) and each.set_name in names:
+            if isinstance(each, InSet | LimitEach) and each.set_name in names:
                 return True
             if isinstance(each, LookUpVerdict) and each.map_name in names:
                 return True

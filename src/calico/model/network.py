@@ -57,6 +57,7 @@ class HostSettings:
         workload_dns: Workloads may always ask the host's UDP port 53.
         workload_dhcp: Workloads may always speak DHCP with the host.
         cut_established: Flows that a change denies are cut.
+        drop_log: Dropped packets are told to the kernel's packet log.
     """
 
     interface_prefixes: tuple[str, ...] = ("cali",)
@@ -64,6 +65,7 @@ class HostSettings:
     workload_dns: bool = True
     workload_dhcp: bool = True
     cut_established: bool = True
+    drop_log: bool = True
 
 
 DEFAULT_SETTINGS = HostSettings()

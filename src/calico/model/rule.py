@@ -23,6 +23,9 @@ class Direction(Enum):
     INBOUND = "inbound"
     OUTBOUND = "outbound"
 
+    # By identity, as they compare; `Family` says why.
+    __hash__ = object.__hash__
+
 
 class Protocol(Enum):
     """A protocol that a rule can name; the value is the word."""
@@ -31,6 +34,9 @@ class Protocol(Enum):
     UDP = "udp"
     ICMP = "icmp"
     ICMPV6 = "icmpv6"
+
+    # By identity, as they compare; `Family` says why.
+    __hash__ = object.__hash__
 
     @property
     def number(self) -> int:

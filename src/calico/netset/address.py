@@ -30,6 +30,10 @@ class Family(Enum):
     V4 = 4
     V6 = 6
 
+    # By identity, as they compare: an enum's own hash runs Python code, and sets
+    # and maps are asked by family for every packet.
+    __hash__ = object.__hash__
+
     @property
     def n_bits(self) -> int:
         """The length of an address in bits."""
@@ -41,9 +45,13 @@ class Family(Enum):
         return (1 << self.n_bits) - 1
 
 
+# Asking for the type costs a third of comparing versions, for each rule tried.
+_OF_IPV4 = (IPv4Address, IPv4Network)
+
+
 def family_of(value: Address | Network) -> Family:
     """Return the family that an address or a network belongs to."""
-    return Family.V4 if value.version == Family.V4.value else Family.V6
+    return Family.V4 if isinstance(value, _OF_IPV4) else Family.V6
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,16 @@ a kernel that checks every path of a table on each commit then has the sum of
 both directions to check and not their product.
 """
 
+from dataclasses import dataclass
 from typing import assert_never
 
+from calico.ir.drop_name import DropName, OfInterface
 from calico.ir.fixed import ICMP_OF, host_pinholes, source_exceptions
 from calico.ir.origin import Fixed, FixedOrigin
 from calico.model.network import EndpointToHostAction, HostSettings
+from calico.model.rule import Direction
 from calico.netset import Family
+from calico.render.drops import LIMITS, render_log, with_log
 from calico.render.objects import (
     Chain,
     Compare,
@@ -42,6 +46,7 @@ from calico.render.objects import (
 from calico.render.rules import (
     ACCEPT,
     DESTINATION_FIELD,
+    DROP,
     SOURCE_FIELD,
     render_drop,
     render_rule,
@@ -90,16 +95,49 @@ BASE_SETS = (
     *SOURCES.values(),
     *OUTBOUND.values(),
     *INBOUND.values(),
+    *LIMITS.values(),
 )
+
+INACTIVE_CHAINS = {
+    Direction.OUTBOUND: "inactive-out",
+    Direction.INBOUND: "inactive-in",
+}
+"""Where the elements of inactive endpoints lead, which name and count them."""
 
 # The kernel's NFPROTO_IPV4 and NFPROTO_IPV6.
 _NFPROTO = {Family.V4: b"\x02", Family.V6: b"\x0a"}
 
 
-def render_base(settings: HostSettings) -> Ruleset:
+@dataclass(frozen=True, slots=True)
+class Nobody:
+    """Why a packet is denied that belongs to no endpoint that we know.
+
+    Attributes:
+        sends: Its interface is unknown.
+        may_send: Its interface is known, but not with this address.
+        receives: Nobody has this interface and address.
+    """
+
+    sends: Fixed
+    may_send: Fixed
+    receives: Fixed
+
+
+NOBODY = Nobody(Fixed.UNKNOWN_INTERFACE, Fixed.NO_OUTBOUND, Fixed.NO_INBOUND)
+NOT_YET = Nobody(*(Fixed.NOT_YET_PROGRAMMED,) * 3)
+"""Before policy has been programmed there are no endpoints to know."""
+
+
+def render_base(settings: HostSettings, nobody: Nobody = NOBODY) -> Ruleset:
     """Print everything that does not depend on policy, with empty maps."""
-    chains = [*_base_chains(settings), *_source_check_chains(), *_judging_chains()]
-    chains.append(Chain("to-host", _to_host_rules(settings)))
+    drops = _Drops(settings, nobody)
+    chains = [
+        *_base_chains(settings),
+        *_source_check_chains(drops),
+        *_judging_chains(drops),
+        *_inactive_chains(drops),
+    ]
+    chains.append(Chain("to-host", _to_host_rules(drops)))
     return Ruleset(
         chains={chain.name: chain for chain in chains},
         sets={spec.name: spec for spec in BASE_SETS},
@@ -109,6 +147,25 @@ def render_base(settings: HostSettings) -> Ruleset:
 def is_family(family: Family) -> Compare:
     """Say that the packet is of this family, as an inet chain must."""
     return Compare(Field.NFPROTO, _NFPROTO[family])
+
+
+@dataclass(frozen=True, slots=True)
+class _Drops:
+    """How drops are printed on a host."""
+
+    settings: HostSettings
+    nobody: Nobody
+
+    def render(
+        self, direction: Direction, place: Fixed, *conditions: Statement
+    ) -> tuple[NftRule, ...]:
+        origin = FixedOrigin(place)
+        drop = render_drop(origin, *conditions)
+        name = DropName(direction, origin)
+        return with_log(drop, name, is_logged=self.settings.drop_log)
+
+    def render_log(self, name: DropName, *conditions: Statement) -> tuple[NftRule, ...]:
+        return (render_log(name, *conditions),) if self.settings.drop_log else ()
 
 
 def _base_chains(settings: HostSettings) -> list[Chain]:
@@ -166,14 +223,32 @@ def _by_family(stem: str) -> tuple[NftRule, ...]:
     )
 
 
-def _source_check_chains() -> list[Chain]:
-    drops = (
+def _source_check_chains(drops: _Drops) -> list[Chain]:
+    spoofed = DropName(Direction.OUTBOUND, OfInterface.SOURCE_CHECK)
+    rules = (
+        # Elements that drop at once need no chain, which the kernel would have
+        # to check once for each endpoint.
+        *drops.render_log(spoofed, InSet(INTERFACES.key, INTERFACES.name)),
         NftRule((LookUpVerdict((Field.IIFNAME,), SOURCE_DROPS.name),)),
-        render_drop(FixedOrigin(Fixed.UNKNOWN_INTERFACE)),
+        *drops.render(Direction.OUTBOUND, drops.nobody.sends),
     )
     return [
-        Chain("check-source", (*_by_family("check-source"), *drops)),
-        *(_source_check_of(family, drops) for family in Family),
+        Chain("check-source", (*_by_family("check-source"), *rules)),
+        *(_source_check_of(family, rules) for family in Family),
+    ]
+
+
+def _inactive_chains(drops: _Drops) -> list[Chain]:
+    return [
+        Chain(
+            name,
+            (
+                *drops.render_log(DropName(direction, OfInterface.INACTIVE)),
+                # The element that leads here has counted the packet.
+                NftRule((DROP,)),
+            ),
+        )
+        for direction, name in INACTIVE_CHAINS.items()
     ]
 
 
@@ -190,24 +265,27 @@ def _source_check_of(family: Family, drops: tuple[NftRule, ...]) -> Chain:
     )
 
 
-def _judging_chains() -> list[Chain]:
+def _judging_chains(drops: _Drops) -> list[Chain]:
     inactive = NftRule((LookUpVerdict((Field.OIFNAME,), INACTIVE.name),))
+    outbound, inbound = Direction.OUTBOUND, Direction.INBOUND
+    of_sender = (*_known_flow_rules(drops, outbound), *_by_family("outbound"))
+    of_receiver = (*_known_flow_rules(drops, inbound), *_by_family("inbound"))
     chains = [
-        Chain("from-workload", (*_known_flow_rules(), *_by_family("outbound"))),
-        Chain("to-workload", (inactive, *_known_flow_rules(), *_by_family("inbound"))),
+        Chain("from-workload", of_sender),
+        Chain("to-workload", (inactive, *of_receiver)),
     ]
-    for stem, dispatch, nobody in (
-        ("outbound", OUTBOUND, Fixed.NO_OUTBOUND),
-        ("inbound", INBOUND, Fixed.NO_INBOUND),
+    for direction, dispatch, nobody in (
+        (outbound, OUTBOUND, drops.nobody.may_send),
+        (inbound, INBOUND, drops.nobody.receives),
     ):
         for family, spec in dispatch.items():
             look_up = NftRule((LookUpVerdict(spec.key, spec.name),))
-            drop = render_drop(FixedOrigin(nobody))
-            chains.append(Chain(f"{stem}{family.value}", (look_up, drop)))
+            rules = (look_up, *drops.render(direction, nobody))
+            chains.append(Chain(f"{direction.value}{family.value}", rules))
     return chains
 
 
-def _known_flow_rules() -> tuple[NftRule, ...]:
+def _known_flow_rules(drops: _Drops, direction: Direction) -> tuple[NftRule, ...]:
     def is_icmp(family: Family, *, is_negated: bool = False) -> tuple[Statement, ...]:
         protocol = bytes((ICMP_OF[family],))
         compare = Compare(Field.L4PROTO, protocol, is_negated=is_negated)
@@ -224,30 +302,33 @@ def _known_flow_rules() -> tuple[NftRule, ...]:
         for family in Family
     )
     invalid = tuple(
-        render_drop(
-            FixedOrigin(Fixed.INVALID),
+        rule
+        for family in Family
+        for rule in drops.render(
+            direction,
+            Fixed.INVALID,
             CtStateIs(CtState.INVALID),
             *is_icmp(family, is_negated=True),
         )
-        for family in Family
     )
     return (established, *related, *invalid)
 
 
-def _to_host_rules(settings: HostSettings) -> tuple[NftRule, ...]:
+def _to_host_rules(drops: _Drops) -> tuple[NftRule, ...]:
     pinholes = tuple(
         render_rule(rule, is_family(family))
         for family in Family
-        for rule in host_pinholes(settings, family)
+        for rule in host_pinholes(drops.settings, family)
     )
-    return (*_known_flow_rules(), *pinholes, *_beyond_pinholes(settings))
+    known = _known_flow_rules(drops, Direction.OUTBOUND)
+    return (*known, *pinholes, *_beyond_pinholes(drops))
 
 
-def _beyond_pinholes(settings: HostSettings) -> tuple[NftRule, ...]:
-    match settings.endpoint_to_host:
+def _beyond_pinholes(drops: _Drops) -> tuple[NftRule, ...]:
+    match drops.settings.endpoint_to_host:
         case EndpointToHostAction.DROP:
-            return (render_drop(FixedOrigin(Fixed.ENDPOINT_TO_HOST)),)
+            return drops.render(Direction.OUTBOUND, Fixed.ENDPOINT_TO_HOST)
         case EndpointToHostAction.RETURN | EndpointToHostAction.ACCEPT:
             return _by_family("outbound")
         case _:
-            assert_never(settings.endpoint_to_host)
+            assert_never(drops.settings.endpoint_to_host)

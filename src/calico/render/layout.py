@@ -11,8 +11,9 @@ from hashlib import sha256
 from typing import TypeVar
 
 from calico.ir.delta import Change, Delta, TagSetChange
-from calico.ir.match import TagSetId
-from calico.ir.origin import InactiveEndpoint, SourceCheck
+from calico.ir.drop_name import DropName
+from calico.ir.match import CompiledRule, TagSetId
+from calico.ir.origin import InactiveEndpoint, Origin, SourceCheck
 from calico.ir.state import (
     CompiledProfile,
     DesiredState,
@@ -24,13 +25,15 @@ from calico.ir.state import (
 )
 from calico.model.names import ProfileId
 from calico.model.network import HostSettings
-from calico.model.rule import Direction
+from calico.model.rule import Action, Direction
 from calico.netset import Family
 from calico.render.base import (
     BASE_SETS,
     INACTIVE,
+    INACTIVE_CHAINS,
     INBOUND,
     INTERFACES,
+    NOT_YET,
     OUTBOUND,
     SOURCE_DROPS,
     SOURCES,
@@ -38,6 +41,7 @@ from calico.render.base import (
     is_family,
     render_base,
 )
+from calico.render.drops import with_log
 from calico.render.objects import (
     Chain,
     Count,
@@ -71,12 +75,15 @@ _N_PACKED_BYTES = {4: Family.V4, 16: Family.V6}
 _N_REGISTER_BYTES = 4
 
 
-def render_guard(prefixes: tuple[str, ...]) -> Ruleset:
+def render_guard(prefixes: tuple[str, ...], *, drop_log: bool = True) -> Ruleset:
     """Print the table that lets nothing new from or to a workload pass."""
     settings = HostSettings(
-        interface_prefixes=prefixes, workload_dns=False, workload_dhcp=False
+        interface_prefixes=prefixes,
+        workload_dns=False,
+        workload_dhcp=False,
+        drop_log=drop_log,
     )
-    return render_state(DesiredState(settings=settings))
+    return render_base(settings, NOT_YET)
 
 
 def render_state(state: DesiredState) -> Ruleset:
@@ -182,8 +189,24 @@ def _put_profile(parts: Parts, profile: CompiledProfile) -> None:
     chains: dict[str, Chain] = {}
     for (direction, family), rules in profile.rules.items():
         name = profile_chain_name(profile.profile, direction, family)
-        chains[name] = Chain(name, tuple(render_rule(rule) for rule in rules))
+        chains[name] = Chain(
+            name,
+            tuple(
+                each
+                for rule in rules
+                for each in _rules_of(rule, direction, is_logged=profile.logs_drops)
+            ),
+        )
     parts.add(Ruleset(chains=chains))
+
+
+def _rules_of(
+    rule: CompiledRule, direction: Direction, *, is_logged: bool
+) -> tuple[NftRule, ...]:
+    printed = render_rule(rule)
+    if rule.action is Action.ALLOW:
+        return (printed,)
+    return with_log(printed, DropName(direction, rule.origin), is_logged=is_logged)
 
 
 def _put_pipeline(parts: Parts, pipeline: Pipeline) -> None:
@@ -199,10 +222,15 @@ def _pipeline_rules(pipeline: Pipeline, family: Family) -> tuple[NftRule, ...]:
     for stage in pipeline.stages:
         if not isinstance(stage, str):
             # A fault denies everything that reaches it: nothing can follow.
-            return (*rules, render_drop(stage))
+            return (*rules, *_drops_of(pipeline, stage))
         chain = profile_chain_name(stage, pipeline.key.direction, family)
         rules.append(NftRule((Verdict(VerdictKind.JUMP, chain),)))
-    return (*rules, render_drop(pipeline.end))
+    return (*rules, *_drops_of(pipeline, pipeline.end))
+
+
+def _drops_of(pipeline: Pipeline, origin: Origin) -> tuple[NftRule, ...]:
+    name = DropName(pipeline.key.direction, origin)
+    return with_log(render_drop(origin), name, is_logged=pipeline.logs_drops)
 
 
 def profile_chain_name(profile: ProfileId, direction: Direction, family: Family) -> str:
@@ -221,9 +249,13 @@ def _put_endpoint(parts: Parts, endpoint: LocalEndpoint) -> None:
         _put_active(parts, endpoint)
     else:
         name = _register(endpoint.interface.encode(), Field.IIFNAME)
-        closed = MapElement(DROP, InactiveEndpoint(endpoint.key).text)
-        parts.put_element(SOURCE_DROPS, name, closed)
-        parts.put_element(INACTIVE, name, closed)
+        comment = InactiveEndpoint(endpoint.key).text
+        for direction, spec in (
+            (Direction.OUTBOUND, SOURCE_DROPS),
+            (Direction.INBOUND, INACTIVE),
+        ):
+            closed = Verdict(VerdictKind.GOTO, INACTIVE_CHAINS[direction])
+            parts.put_element(spec, name, MapElement(closed, comment))
 
 
 def _put_active(parts: Parts, endpoint: LocalEndpoint) -> None:

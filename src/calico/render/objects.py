@@ -137,6 +137,36 @@ class CtStateIs:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitEach:
+    """Go on only so often for each value of the fields; else the rule ends here.
+
+    Attributes:
+        look_at: The fields; each of their values has a limit of its own.
+        set_name: A set with a timeout, where the kernel keeps them.
+        per_second: How often in the long run.
+        burst: How often beyond that after a pause.
+    """
+
+    look_at: tuple[Field, ...]
+    set_name: str
+    per_second: int
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Tell whoever listens to a group of the kernel's packet log.
+
+    Attributes:
+        prefix: What names the rule there; at most 127 bytes.
+        group: Which group.
+    """
+
+    prefix: str
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """Count packets and bytes here."""
 
@@ -152,6 +182,8 @@ Statement = (
     | InSet
     | LookUpVerdict
     | CtStateIs
+    | LimitEach
+    | Log
     | Count
     | Masquerade
     | Verdict
@@ -217,6 +249,8 @@ class SetSpec:
         is_verdict_map: Elements carry a verdict.
         is_interval: Elements are ranges; then `key` is a single field.
         has_counters: Each element counts its hits.
+        timeout_s: When positive, packets put the elements in, which leave
+            again when none has come for so long. They are nobody's to list.
     """
 
     name: str
@@ -224,6 +258,7 @@ class SetSpec:
     is_verdict_map: bool = False
     is_interval: bool = False
     has_counters: bool = False
+    timeout_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from calico.ir.packet import Packet
 from calico.ir.state import NeverMatches, PackedAddress
 from calico.model.rule import Protocol
 from calico.netset import Address, Ranges
+from calico.netset.ranges import contains
 from calico.verdict.trace import Miss, Trial
 
 _PROTOCOL_NAMES = {protocol.number: protocol.value for protocol in Protocol}
@@ -29,9 +30,7 @@ def find_miss(match: Match, packet: Packet, tag_sets: TagSets) -> Miss | None:
     """
     if match.family is not packet.family:
         return Miss.FAMILY
-    if packet.protocol not in match.protocols:
-        return Miss.PROTOCOL
-    return _header_miss(match, packet) or _address_miss(match, packet, tag_sets)
+    return find_header_miss(match, packet) or _address_miss(match, packet, tag_sets)
 
 
 def explain_miss(trial: Trial, packet: Packet) -> str:
@@ -44,11 +43,23 @@ def explain_miss(trial: Trial, packet: Packet) -> str:
     return f"{found} is not {admitted}"
 
 
-def _header_miss(match: Match, packet: Packet) -> Miss | None:
-    if packet.destination_port not in match.destination_ports:
+def find_header_miss(match: Match, packet: Packet) -> Miss | None:
+    """Find the first part of a match that a packet's addresses are no matter for."""
+    # `contains` is called as it is: the `in` of a set costs a third more.
+    if not contains(match.protocols.ranges, packet.protocol):
+        return Miss.PROTOCOL
+    return _port_miss(match, packet) or _icmp_miss(match, packet)
+
+
+def _port_miss(match: Match, packet: Packet) -> Miss | None:
+    if not contains(match.destination_ports.ranges, packet.destination_port):
         return Miss.DESTINATION_PORT
-    if packet.source_port not in match.source_ports:
+    if not contains(match.source_ports.ranges, packet.source_port):
         return Miss.SOURCE_PORT
+    return None
+
+
+def _icmp_miss(match: Match, packet: Packet) -> Miss | None:
     if match.icmp is None:
         return None
     if packet.icmp_type != match.icmp.icmp_type:

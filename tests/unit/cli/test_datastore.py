@@ -89,3 +89,10 @@ def test_file_that_cannot_be_written_stays_as_it_was(
     assert "nothing was written" in outcome.err
     assert list(directory.iterdir()) == []
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "there"]
+
+
+def test_device_is_not_replaced_by_an_export(filled: Path) -> None:
+    outcome = run_here(["datastore", "export", "-f", "/dev/null"], filled)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "/dev/null: is no regular file; nothing was written" in outcome.err
+    assert Path("/dev/null").is_char_device()

@@ -13,8 +13,11 @@ from calico.cli.reference import reference
 from calico.settings import Settings
 from calico.store.open import open_store
 
-# These need workloads or change the network; their examples are run elsewhere.
-WITH_A_NETWORK = {"container", "explain", "lab", "node", "status", "wait"}
+# These need workloads or files, or change the network; their examples are run
+# elsewhere.
+WITH_A_NETWORK = {
+    *("container", "drops", "explain", "lab", "node", "status", "test", "wait"),
+}
 EXAMPLES = [
     (name, example) for name in SUMMARIES for example in load_group(name).examples
 ]

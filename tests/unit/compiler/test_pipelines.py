@@ -54,6 +54,25 @@ def test_list_exists_while_somebody_uses_it() -> None:
     assert known.table.pipelines == {}
 
 
+def test_switching_the_log_changes_each_profile_and_list_once() -> None:
+    known = Known()
+    known.put(P, PLAIN)
+    known.table.use((P,))
+    known.table.take_changes()
+    known.table.log_drops(logs_drops=True)
+    quiet, told = (compile_profile(P, PLAIN, logs_drops=on) for on in (False, True))
+    before = make_pipelines((P,), (P,))
+    after = make_pipelines((P,), (P,), logs_drops=True)
+    assert known.table.take_changes() == PolicyChanges(
+        {P: Change(quiet, told)},
+        {key: Change(before[key], after[key]) for key in before},
+    )
+    known.table.log_drops(logs_drops=True)
+    assert known.table.take_changes() == NOTHING
+    assert known.table.profiles == {P: told}
+    assert known.table.pipelines == after
+
+
 def test_list_used_and_released_at_once_leaves_nothing() -> None:
     known = Known()
     known.table.use((P,))

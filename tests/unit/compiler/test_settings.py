@@ -43,6 +43,11 @@ def test_switch_is_off(text: str) -> None:
     assert problems == {}
 
 
+def test_drop_log_is_on_unless_switched_off() -> None:
+    assert one("WorkloadDhcp", "true")[0].drop_log
+    assert one("DropLog", "off") == (HostSettings(drop_log=False), {})
+
+
 @pytest.mark.parametrize(
     ("text", "prefixes"),
     [
@@ -68,6 +73,7 @@ def test_prefixes_are_read(text: str, prefixes: tuple[str, ...]) -> None:
         ("WorkloadDns", "perhaps", HostSettings(workload_dns=False)),
         ("WorkloadDhcp", "", HostSettings(workload_dhcp=False)),
         ("CutEstablishedFlows", "2", HostSettings(cut_established=True)),
+        ("DropLog", "of", HostSettings(drop_log=True)),
         ("InterfacePrefix", "", HostSettings()),
         ("InterfacePrefix", "no/slash", HostSettings()),
         ("InterfacePrefix", "x" * 16, HostSettings()),

@@ -1,7 +1,7 @@
 import pytest
 
 from calico.model.network import EndpointToHostAction, HostSettings
-from calico.render.base import BASE_SETS, render_base
+from calico.render.base import BASE_SETS, INACTIVE_CHAINS, render_base
 from calico.render.objects import (
     Chain,
     Compare,
@@ -80,9 +80,11 @@ def test_outbound_is_judged_before_inbound() -> None:
 def test_every_drop_is_counted_and_has_a_comment() -> None:
     drop = Verdict(VerdictKind.DROP)
     n_drops = 0
+    led_to = set(INACTIVE_CHAINS.values())
     for chain in render_base(HostSettings()).chains.values():
         for rule in chain.rules:
-            if drop in rule.statements:
+            # What an element leads to is counted and named by the element.
+            if drop in rule.statements and chain.name not in led_to:
                 n_drops += 1
                 assert Count() in rule.statements
                 assert rule.comment

@@ -122,9 +122,14 @@ def test_endpoint_without_mac_is_checked_by_interface_and_address() -> None:
 
 def test_inactive_endpoint_is_closed_both_ways() -> None:
     ruleset = render_state(state(endpoint(is_active=False)))
-    closed = {NAME: MapElement(DROP, "inactive endpoint namespace/w/e1")}
-    assert ruleset.elements["inactive"] == closed
-    assert ruleset.elements["source-drops"] == closed
+    comment = "inactive endpoint namespace/w/e1"
+    for map_name, chain in (
+        ("inactive", "inactive-in"),
+        ("source-drops", "inactive-out"),
+    ):
+        closed = MapElement(Verdict(VerdictKind.GOTO, chain), comment)
+        assert ruleset.elements[map_name] == {NAME: closed}
+        assert ruleset.chains[chain].rules[-1].statements == (DROP,)
     assert "inbound4-dispatch" not in ruleset.elements
     assert not ruleset.members.get("interfaces")
 

@@ -25,8 +25,8 @@ GROUP = Group(
         "<NAME>": "Of felix: loglevel, the same as LogSeverityScreen (none, debug,"
         " info, warning, error, critical); DefaultEndpointToHostAction (DROP, RETURN,"
         " ACCEPT); InterfacePrefix (beginnings of interface names, separated by"
-        " commas); CutEstablishedFlows, WorkloadDns, WorkloadDhcp (true, false). Of"
-        " bgp and node bgp: loglevel (none, debug, info).",
+        " commas); CutEstablishedFlows, DropLog, WorkloadDns, WorkloadDhcp (true,"
+        " false). Of bgp and node bgp: loglevel (none, debug, info).",
         "--host=<HOST>": "The value of one host, which counts there whatever that of"
         " all hosts is. `calicoctl node` gives its host RETURN as its own"
         " DefaultEndpointToHostAction when there is no value for it.",

@@ -2,7 +2,10 @@
 
 from calico.cli.grammar import Example, Form, Group
 
-_OPTIONS = "[--ipv4 | --ipv6] [--source=<IP>] [--mac=<MAC>] [--snapshot=<FILE>]"
+_OPTIONS = (
+    "[--ipv4 | --ipv6] [--source=<IP>] [--mac=<MAC>]"
+    " [--snapshot=<FILE> | --prove] [--bundle=<FILE>]"
+)
 _SHAPE = (
     '{"verdict", "revision", "question", "hosts", "remarks", "journeys"}: question is'
     ' {"source", "destination", "protocol", "source_port", "destination_port",'
@@ -10,7 +13,11 @@ _SHAPE = (
     " the revision null without a live agent; journeys one for each pair of"
     ' addresses, {"family", "source", "destination", "verdict", "origin", "steps"},'
     ' steps a list of {"host", "stage", "endpoint", "profile", "outcome", "origin",'
-    ' "rules"}, rules a list of {"origin", "words", "matches", "miss", "reason"}'
+    ' "rules"}, rules a list of {"origin", "words", "matches", "miss", "reason"}. With'
+    ' --prove also "proofs", a list of {"host", "source", "destination", "agrees",'
+    ' "explained", "found", "allowed", "end", "arrival", "reply", "fault", "limits",'
+    ' "chains"}; chains a list of {"chain", "hook", "ours", "rules"}, rules of'
+    ' {"chain", "number", "comment", "verdict", "target"}'
 )
 
 GROUP = Group(
@@ -44,6 +51,11 @@ GROUP = Group(
         "--source=<IP>": "The source address in the packet, when it is not one of"
         " SRC's own.",
         "--mac=<MAC>": "The source MAC in the frame, when it is not SRC's own.",
+        "--prove": "Also send the packet, from inside SRC, which must be on this host,"
+        " and print the rules that it met in the kernel beside the explanation. Exit"
+        " code 3 when they differ. Nothing of the packet stays behind.",
+        "--bundle=<FILE>": "Where to write what a report needs when they differ;"
+        " calico-disagreement.json by default.",
         "--snapshot=<FILE>": "Ask a document that `datastore export` wrote, instead"
         " of the datastore.",
     },

@@ -44,6 +44,16 @@ GROUP = Group(
             ' "rule"}, where rule is as in `rule json`',
         ),
         Form(
+            f"{_RULE} show --counters",
+            "rule_counters.show",
+            '{"profile", "host", "inbound", "outbound", "default_deny", "unusable"}:'
+            ' inbound and outbound are lists of {"number", "words", "packets",'
+            ' "bytes"}, default_deny of {"direction", "profiles", "packets", "bytes"}'
+            " for each list of profiles in use here, unusable of"
+            ' {"reason", "packets", "bytes"}; packets and bytes are null where this'
+            " host's kernel has no such rule",
+        ),
+        Form(
             f"{_RULE} json",
             "profile_rules.show_json",
             '{"id", "inbound_rules", "outbound_rules"}, as without -o',
@@ -53,6 +63,9 @@ GROUP = Group(
     options={
         "<PROFILE>, <TAG>": "1 to 128 letters, digits, dots, dashes and underscores.",
         "--detailed": "Also show each endpoint that lists the profile.",
+        "--counters": "Show how many packets and bytes each rule has met on this host"
+        " since its agent programmed it, and the deny at the end of each list of"
+        " profiles; ask this host's agent.",
         "--no-check": "Remove the profile although endpoints list it; they are"
         " denied what only it allowed.",
         "--at=<POSITION>": "Where the rule is, or shall be: 1 is the first. Without"

@@ -1,0 +1,162 @@
+"""`explain --prove` in a lab: real packets, the kernel's path, nothing left."""
+
+import json
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+
+import pytest
+from lab_user import CALICOCTL, NOBODY, LabUser, lab_user
+
+pytestmark = pytest.mark.system
+
+
+@contextmanager
+def a_lab(uid: int) -> Generator[LabUser]:
+    """Have a lab of two hosts, where WEB may reach DB's port 5432."""
+    with lab_user(uid) as someone:
+        someone.done("up", "--hosts=2")
+        for profile in ("WEB", "DB"):
+            someone.done("run", "--", CALICOCTL, "profile", "add", profile)
+        rule = "profile DB rule add inbound allow tcp from tag WEB to ports 5432"
+        someone.done("run", "--", CALICOCTL, *rule.split())
+        someone.done("add", "web", "--profile=WEB")
+        someone.done("add", "db", "--profile=DB")
+        someone.done("add", "far", "--host=host2", "--profile=DB")
+        yield someone
+        someone.done("down")
+
+
+@pytest.fixture(scope="module", params=["root", "nobody"])
+def user(request: pytest.FixtureRequest) -> Iterator[LabUser]:
+    with a_lab(0 if request.param == "root" else NOBODY) as someone:
+        yield someone
+
+
+def explain(user: LabUser, words: str) -> tuple[int, str, str]:
+    ended = user.lab("run", "--", CALICOCTL, "explain", *words.split())
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "places"),
+    [
+        (
+            "web db tcp 5432",
+            0,
+            ["profile WEB outbound rule 1", "profile DB inbound rule 2"],
+        ),
+        (
+            "web db tcp 5433",
+            1,
+            ["profile WEB outbound rule 1", "end of profiles inbound: DB"],
+        ),
+        (
+            "web db udp 53 --sport=4000",
+            1,
+            ["profile WEB outbound rule 1", "end of profiles inbound: DB"],
+        ),
+        (
+            "web db icmp",
+            1,
+            ["profile WEB outbound rule 1", "end of profiles inbound: DB"],
+        ),
+        ("web far tcp 80", 0, ["profile WEB outbound rule 1"]),
+        ("web host1 udp 53", 0, ["workload DNS to the host"]),
+        ("host1 db tcp 80", 0, []),
+        ("db db tcp 80", 0, []),
+    ],
+)
+def test_kernel_takes_the_way_that_is_explained(
+    words: str, code: int, places: list[str], user: LabUser
+) -> None:
+    if "far" in words:
+        # What host2 says cannot be proved on host1.
+        code = 1
+    found, out, err = explain(user, f"{words} --prove -o json")
+    assert (found, err) == (code, ""), out
+    shown = json.loads(out)
+    assert len(shown["proofs"]) == len(shown["journeys"]) >= 1
+    for proof in shown["proofs"]:
+        assert proof["agrees"] is True, proof
+        assert proof["found"] == proof["explained"] == places
+    text = explain(user, f"{words} --prove")[1]
+    assert text.count("The kernel and the explainer agree.") == len(shown["proofs"])
+
+
+def test_disagreement_has_its_own_exit_code_and_a_bundle(user: LabUser) -> None:
+    bundle = user.directory / "labs" / "bundle.json"
+    script = (
+        "set -e; nft add table ip other;"
+        "nft 'add chain ip other c { type nat hook prerouting priority -100; }';"
+        "nft add rule ip other c tcp dport 5432 dnat to :5433;"
+        f"calicoctl explain web db tcp 5432 --ipv4 --prove --bundle={bundle} ||"
+        " echo code $?; nft delete table ip other; cat " + str(bundle)
+    )
+    ended = user.lab("run", "--", "sh", "-c", script)
+    out, _, written = ended.stdout.partition("code 3\n")
+    assert written, ended.stdout + ended.stderr
+    assert "The kernel and the explainer DISAGREE: the kernel denied" in out
+    assert str(bundle) in ended.stderr
+    found = json.loads(written)
+    assert found["explanation"]["proofs"][0]["agrees"] is False
+    assert "chain profile-in4-DB" in found["table"]
+    assert "profile/DB/rules" in found["datastore"]
+    bundle.unlink(missing_ok=True)
+
+
+def test_drop_of_another_program_is_told_and_is_no_disagreement(user: LabUser) -> None:
+    script = (
+        "set -e; nft add table inet other;"
+        "nft 'add chain inet other c { type filter hook forward priority 10; }';"
+        "nft add rule inet other c tcp dport 5432 drop;"
+        "calicoctl explain web db tcp 5432 --ipv4 --prove;"
+        "nft delete table inet other"
+    )
+    ended = user.lab("run", "--", "sh", "-c", script)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "dropped by another program's chain, inet other c" in ended.stdout
+    assert "The kernel and the explainer agree." in ended.stdout
+
+
+def test_nothing_of_a_probe_stays_behind(user: LabUser) -> None:
+    look = ("run", "--", "sh", "-c", "nft list tables; ss -Htuan; conntrack -L")
+    before = user.done(*look)
+    for words in ("web db tcp 5432", "web db udp 9", "web host1 tcp 80", "web db icmp"):
+        explain(user, f"{words} --prove")
+    assert user.done(*look) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ("far web tcp 80 --prove", 1, "Run this command on host2."),
+        ("198.51.100.1 web tcp 80 --prove", 1, "198.51.100.1 is outside"),
+        ("web db tcp 80 --ipv4 --prove --source=10.0.0.1", 1, "not with --source"),
+        ("web db tcp 80 --prove --snapshot=x", 2, "--snapshot excludes --prove"),
+    ],
+)
+def test_what_cannot_be_proved_is_refused(
+    words: str, code: int, says: str, user: LabUser
+) -> None:
+    found, out, err = explain(user, words)
+    assert (found, out) == (code, "")
+    assert says in err
+
+
+def test_host_that_does_not_enforce_is_not_proved() -> None:
+    script = "calicoctl node stop --force; calicoctl explain web db tcp 80 --prove"
+    with a_lab(0) as user:
+        ended = user.lab("run", "--", "sh", "-c", script)
+    assert ended.returncode == 4
+    assert "Nothing is proved: " in ended.stderr
+
+
+def test_user_without_the_right_to_send_is_told_so() -> None:
+    give = "chmod -R a+rwX $CALICO_DATA_DIR; chmod a+rx $CALICO_RUN_DIR"
+    become = "setpriv --reuid=1234 --regid=0 --clear-groups"
+    script = f"{give}; {become} calicoctl explain web db tcp 80 --prove"
+    with a_lab(0) as user:
+        ended = user.lab("run", "--", "sh", "-c", script)
+    assert ended.returncode in {1, 4}
+    assert "internal error" not in ended.stderr
+    assert "neither root nor in the group calico" in ended.stderr
