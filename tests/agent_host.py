@@ -271,9 +271,10 @@ class Host:
     # The network.
 
     def add_workload(self, name: str, *profiles: str) -> Workload:
-        """Connect a workload and wait until its policy is in force."""
+        """Connect a workload and wait until its policy is in force, and it can send."""
         workload = self.connect(name)
         self.put(self.endpoint(workload, *profiles))
+        self.await_carrier(workload)
         return workload
 
     def connect(self, name: str) -> Workload:
@@ -307,6 +308,21 @@ class Host:
         ]
         for line in lines:
             workload.space.run("ip", *line.split())
+
+    def await_carrier(self, workload: Workload) -> None:
+        """Wait until what a workload sends is no longer dropped at its own end.
+
+        When the agent brings the host's end up, the end inside gets a carrier
+        at once, but a queue only when the kernel's link watch comes to it,
+        which takes a while on a busy machine. Until then it receives, and
+        drops without a word what it sends (Linux, net/core/link_watch.c). The
+        state is `UP` from then on.
+        """
+        show = ("ip", "-o", "link", "show", "dev", "eth0")
+        until(
+            lambda: " state UP " in workload.space.run(*show),
+            f"{workload.name} has a carrier",
+        )
 
 
 def rules(

@@ -8,10 +8,11 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from threading import Thread
 from typing import cast
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ from calico.attach.errors import (
     NoSuchPool,
     UnknownWorkload,
 )
+from calico.attach.in_force import wait_able_to_send
 from calico.attach.site import Site
 from calico.attach.workload import (
     Attached,
@@ -45,8 +47,8 @@ from calico.codec.keys import (
 from calico.ipam.blocks import allocated
 from calico.ipam.errors import AlreadyAssigned, PoolNotFound
 from calico.ipam.release import read_attributes
-from calico.linux.namespace import NamespaceMissing
-from calico.linux.veth import InterfaceExists, InterfaceMissing
+from calico.linux.namespace import NamespaceMissing, open_namespace
+from calico.linux.veth import InterfaceExists, InterfaceMissing, Workload
 from calico.model.errors import CalicoError, Conflict, OutcomeUnknown
 from calico.model.names import HostName, InterfaceName, ProfileId
 from calico.model.network import Pool
@@ -314,6 +316,40 @@ def test_interface_that_exists_leaves_nothing(site: Site, namespace: str) -> Non
     attached = attach_workload(site, connection(namespace, "ipv4", interface="cal0"))
     assert "cal0" in links(namespace)
     assert attached.address in ip_network(POOLS[0])
+
+
+def test_workload_is_coming_up_from_carrier_until_it_can_send(
+    site: Site, namespace: str
+) -> None:
+    wanted = connection(namespace, "ipv4")
+    here = attach_workload(site, wanted).endpoint.interface
+    with (
+        open_namespace(path_of(namespace)) as held,
+        closing(Workload(held, wanted.interface)) as workload,
+    ):
+        assert not workload.is_coming_up()
+        # So the kernel's link watch leaves it where it is.
+        run("ip", "-n", namespace, "link", "set", "eth1", "mode", "dormant")
+        run("ip", "link", "set", here, "up")
+        assert workload.is_coming_up()
+        wait_able_to_send(wanted, 0.0)
+        assert workload.is_coming_up()
+        switch = Thread(target=switch_up, args=(namespace,))
+        switch.start()
+        wait_able_to_send(wanted, 30.0)
+        assert not workload.is_coming_up()
+        switch.join()
+        run("ip", "link", "set", here, "down")
+        assert not workload.is_coming_up()
+    run("ip", "-n", namespace, "link", "del", "eth1")
+    wait_able_to_send(wanted, 30.0)
+
+
+def switch_up(namespace: str) -> None:
+    # Without effect until the link watch has seen the carrier.
+    while "state DORMANT" not in run("ip", "-n", namespace, "link", "show", "eth1"):
+        pass
+    run("ip", "-n", namespace, "link", "set", "eth1", "state", "up")
 
 
 @pytest.mark.parametrize("path", ["/run/netns/none", "/etc/passwd", "/dev/null", "/"])

@@ -205,14 +205,29 @@ def _pairs(host: Host) -> Pairs:
 @contextmanager
 def _traffic(pairs: Pairs) -> Generator[Prober]:
     """Send on both pairs, and hand out the prober of the one that may not."""
+    with _traffic_despite(pairs, []) as (_, denied):
+        yield denied
+
+
+@contextmanager
+def _traffic_despite(
+    pairs: Pairs, losses: list[range]
+) -> Generator[tuple[Prober, Prober]]:
+    """Send on both pairs, and hand out the probers.
+
+    Args:
+        pairs: Those who talk.
+        losses: Which datagrams of the pair that may talk need not arrive; asked
+            for at the end.
+    """
     denied = Prober(pairs.one, pairs.shut, 6, PORT_OF_DENIED)
     with Prober(pairs.one, pairs.other) as allowed, denied:
         allowed.pass_more()
         denied.send_more()
-        yield denied
+        yield allowed, denied
         allowed.pass_more()
         denied.send_more()
-    assert allowed.missing() == set()
+    assert allowed.missing() <= set().union(*losses)
 
 
 @contextmanager
@@ -279,11 +294,19 @@ def test_flush_of_a_plain_table_is_repaired_and_closed_from_then_on(
 ) -> None:
     pairs = _pairs(plain)
     windows: list[range] = []
-    with _traffic(pairs) as denied, _changes(plain, pairs) as writer:
+    flushes: list[range] = []
+    with (
+        _traffic_despite(pairs, flushes) as (allowed, denied),
+        _changes(plain, pairs) as writer,
+    ):
         for _ in range(10):
             n_drifts = plain.status().n_drifts
-            first = denied.n_sent
+            first, first_allowed = denied.n_sent, allowed.n_sent
             plain.space.run("nft", "flush", "ruleset")
+            # A flush is not atomic for a packet that is being judged: it goes on
+            # in the old chains, finds their verdict map empty, and is dropped
+            # there. Seen on Linux 6.18, by `nft monitor trace`.
+            flushes.append(range(first_allowed, allowed.n_sent + 1))
             until(partial(_has_drifted, plain, n_drifts), "it is noticed")
             # What was on its way when the repair was told of still counts.
             windows.append(range(first, denied.n_sent + 1))

@@ -204,7 +204,7 @@ def test_node_writes_all_that_other_hosts_and_tools_look_for(user: User) -> None
     user.done("node", "--ip=172.31.0.2", "--ip6=fd31::2", "--as=1.10")
     own = {
         "/calico/bgp/v1/host/h1/ip_addr_v6": "fd31::2",
-        "/calico/bgp/v1/host/h1/as_num": "1.10",
+        "/calico/bgp/v1/host/h1/as_num": "65546",
         _GUID_KEY: guid,
     }
     assert _written(user) == _WRITTEN | _POOLS | own

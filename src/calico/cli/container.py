@@ -1,6 +1,6 @@
 """`calicoctl container`."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from calico.attach.addresses import Inside, add_address, remove_address
@@ -14,7 +14,7 @@ from calico.attach.errors import (
     NotInForce,
     UnknownWorkload,
 )
-from calico.attach.in_force import wait_in_force
+from calico.attach.in_force import wait_connected, wait_in_force
 from calico.attach.site import DEFAULT_INTERFACE, Container, Site
 from calico.attach.workload import (
     Attached,
@@ -47,7 +47,7 @@ _LINES = (PoolNotFound, Exhausted)
 
 
 def add(call: Call) -> int:
-    """Connect a workload and wait until its address is in force."""
+    """Connect a workload and wait until its address is in force and it can send."""
     container = _container(call)
     interface = _interface(call)
     with _own_words():
@@ -62,7 +62,7 @@ def add(call: Call) -> int:
                 f"Container {container.text} was not found.", str(error)
             ) from None
     output.paragraph(f"IP {attached.address} added to {container.text}")
-    return _wait(site, attached)
+    return _wait(attached, lambda: wait_connected(site, connection, attached, WAIT_S))
 
 
 def remove(call: Call) -> int:
@@ -103,7 +103,7 @@ def add_ip(call: Call) -> int:
                 ),
             ) from None
     output.line(f"IP {attached.address} added to {container.text}")
-    return _wait(site, attached)
+    return _wait(attached, lambda: wait_in_force(site, attached.revision, WAIT_S))
 
 
 def remove_ip(call: Call) -> int:
@@ -167,9 +167,9 @@ def _site(call: Call) -> Site:
     return Site(call.store, settings.hostname, settings.run_dir, call.note())
 
 
-def _wait(site: Site, attached: Attached) -> int:
+def _wait(attached: Attached, wait: Callable[[], None]) -> int:
     try:
-        wait_in_force(site, attached.revision, WAIT_S)
+        wait()
     except NotInForce as error:
         output.complain(
             f"{attached.address} is {error}. The endpoint is written, and closed"

@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from calico.attach.choices import AddressChoice, AnyAddress, parse_choice
-from calico.attach.in_force import wait_in_force
+from calico.attach.in_force import wait_connected
 from calico.attach.site import NAMESPACE_ORCHESTRATOR, Site
 from calico.attach.workload import (
     Connection,
@@ -187,7 +187,7 @@ def _connect(
         )
         attached = attach_workload(site, connection)
         try:
-            wait_in_force(site, attached.revision, IN_FORCE_TIMEOUT_S)
+            wait_connected(site, connection, attached, IN_FORCE_TIMEOUT_S)
             commit_routes(lab, read_snapshot(store))
         except BaseException:
             detach_workload(site, connection.container)
