@@ -38,6 +38,8 @@ def explain(call: Call) -> int:
     )
     if call.has_option("--prove"):
         return _prove(call, question)
+    if call.has_option("--bundle"):
+        raise Refused("--bundle goes with --prove.", exit_code=USAGE)
     found = _explain(call, question)
     shown, lines = explain_as_json(found), describe(found)
     call.show(shown, [found.verdict], lambda: _print(lines))
