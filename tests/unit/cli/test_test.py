@@ -333,7 +333,12 @@ def test_junit_has_every_case_and_the_explanation(data: Path) -> None:
     assert run_here(words, data).code == 1
     assert report.stat().st_mode & 0o777 == 0o644
     root = ET.fromstring(report.read_bytes())  # noqa: S314 -- our own
-    assert root.attrib == {"tests": "4", "failures": "1", "errors": "1"}
+    assert root.attrib == {
+        "tests": "4",
+        "failures": "1",
+        "errors": "1",
+        "skipped": "0",
+    }
     assert [each.get("tests") for each in root] == ["1", "1", "2"]
     failure, error = root.find(".//failure"), root.find(".//error")
     assert failure is not None
