@@ -249,6 +249,22 @@ def test_nothing_stays_behind(user: LabUser, file: Path) -> None:
     assert user.done(*look) == before
 
 
+def test_policy_that_changes_meanwhile_proves_nothing(
+    user: LabUser, file: Path
+) -> None:
+    # Nobody answers, so there is time to change it.
+    write(file, [("web far tcp 9 4", "deny")])
+    script = (
+        f"calicoctl test -f {file} --live & "
+        "timeout 30 sh -c 'until nft list tables | grep -q calico-trace; do :; done';"
+        "calicoctl profile add NEW >/dev/null;"
+        "wait $!; echo code $?; calicoctl profile remove NEW >/dev/null"
+    )
+    ended = user.lab("run", "--", "sh", "-c", script)
+    assert ended.stdout == "code 1\n", ended.stderr
+    assert "policy changed while packets were under way" in ended.stderr
+
+
 def test_changes_of_rules_are_not_sent(user: LabUser, file: Path) -> None:
     write(file, [("web db tcp 5432", "allow")])
     for option, says in (

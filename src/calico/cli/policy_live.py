@@ -142,7 +142,7 @@ def _send(explanation: Explanation, ends: Ends, case: Case, here: HostName) -> S
     """Send a case between each two addresses, and keep the gravest of it."""
     proofs: list[Proof] = []
     whys: dict[Outcome, str] = {}
-    expectation = _Expectation(case.test.expected, _hosts_beyond(explanation, here))
+    expectation = Expectation(case.test.expected, _hosts_beyond(explanation, here))
     try:
         for proof in send_probes(explanation, ends, here):
             proofs.append(proof)
@@ -161,7 +161,7 @@ def _hosts_beyond(explanation: Explanation, here: HostName) -> tuple[HostName, .
 
 
 @dataclass(frozen=True, slots=True)
-class _Expectation:
+class Expectation:
     """What is expected of a packet.
 
     Attributes:
