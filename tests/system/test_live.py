@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from lab_user import CALICOCTL, LabUser, lab_user
+from lab_user import CALICOCTL, PYTHON, LabUser, lab_user
 
 pytestmark = pytest.mark.system
 
@@ -170,6 +170,24 @@ def test_what_cannot_be_sent_from_here_has_not_passed(
     shown = json.loads(out)
     assert (code, shown["errors"], shown["passed"]) == (1, 1, 1)
     assert cases_of(out)["web gone tcp 80"]["live"] is None
+
+
+def test_packet_that_cannot_be_made_is_not_sent(user: LabUser, file: Path) -> None:
+    write(file, [("host1 db tcp 80", "allow"), ("web db tcp 80", "allow")])
+    document = json.loads(file.read_text("utf-8"))
+    for each in document["tests"]:
+        each["sport"] = 4000
+    file.write_text(json.dumps(document), "utf-8")
+    program = (
+        "import socket, subprocess, sys; s = socket.socket(); s.bind(('', 4000));"
+        "s.listen(); sys.exit(subprocess.call(sys.argv[1:]))"
+    )
+    command = (CALICOCTL, "test", "-f", str(file), "--live")
+    ended = user.lab("run", "--", PYTHON, "-c", program, *command)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
+    assert "1 passed, 0 failed, 1 not sent." in ended.stdout
+    why = "this host: tcp source port 4000 is in use"
+    assert f"not sent: {file}: host1 db tcp 80: {why}" in ended.stdout
 
 
 def test_tags_of_hypothetical_endpoints_are_not_held_against_the_kernel(
