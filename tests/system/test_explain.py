@@ -1,6 +1,6 @@
-"""What `explain` says is what the kernel does: every answer is probed.
+"""What `explain` and `test` say is what the kernel does: every answer is probed.
 
-Random policies on two hosts; the explanation comes from the lab's exported
+Random policies on two hosts; the answers come from the lab's exported
 datastore and the packets from its namespaces. Between every two places there
 are packets that policy allows, in one policy or another: silence alone proves
 nothing.
@@ -22,7 +22,7 @@ from lab_user import CALICOCTL, LabUser, lab_user
 
 from calico.codec.rules_json import encode_rules
 from calico.codec.words import parse_rule
-from calico.lab.probe import Probe, Verdict, families_of, run_probes
+from calico.lab.probe import Outcome, Probe, Verdict, families_of, run_probes
 from calico.lab.register import find_lab
 from calico.model.names import ProfileId
 from calico.model.rule import ProfileRules, Protocol, Rule
@@ -102,21 +102,19 @@ def draw_probes() -> list[Probe]:
     ]
 
 
+def word_for(place: str, probe: Probe, addresses: dict[str, list[str]]) -> str:
+    """Name an end of a probe as the commands take it."""
+    if place != "outside":
+        return place
+    version = probe.family.value
+    return next(e for e in addresses[place] if ip_address(e).version == version)
+
+
 def explain(probe: Probe, addresses: dict[str, list[str]], backup: Path) -> str:
     """Ask for the verdict of what a probe sends."""
-    source, destination = probe.source, probe.destination
-    if source == "outside":
-        source = next(
-            each
-            for each in addresses[source]
-            if ip_address(each).version == probe.family.value
-        )
-    if destination == "outside":
-        destination = next(
-            each
-            for each in addresses[destination]
-            if ip_address(each).version == probe.family.value
-        )
+    source, destination = (
+        word_for(each, probe, addresses) for each in (probe.source, probe.destination)
+    )
     words = ["explain", source, destination, probe.protocol.value]
     words += [] if probe.port is None else [str(probe.port)]
     words += [f"--ipv{probe.family.value}", f"--snapshot={backup}", "-o", "name"]
@@ -125,7 +123,33 @@ def explain(probe: Probe, addresses: dict[str, list[str]], backup: Path) -> str:
     return outcome.out.strip()
 
 
-def test_explanations_are_what_the_kernel_does(
+def ask_tests(
+    outcomes: list[Outcome], addresses: dict[str, list[str]], backup: Path
+) -> list[str]:
+    """Ask policy tests that expect what probes found, and list what was found."""
+    tests = [
+        {
+            "name": str(number),
+            "from": word_for(each.probe.source, each.probe, addresses),
+            "to": word_for(each.probe.destination, each.probe, addresses),
+            "protocol": each.probe.protocol.value,
+            "family": each.probe.family.value,
+            "expect": "allow" if each.verdict is Verdict.ALLOWED else "deny",
+            **({} if each.probe.port is None else {"port": each.probe.port}),
+        }
+        for number, each in enumerate(outcomes)
+    ]
+    file = backup.parent / "tests.json"
+    file.write_text(json.dumps({"tests": tests}), "utf-8")
+    words = ["test", "-f", str(file), f"--snapshot={backup}", "-o", "json"]
+    shown = json.loads(run_here(words, backup.parent).out)
+    cases = shown["files"][0]["cases"]
+    n_passed = sum(each["outcome"] == "passed" for each in cases)
+    assert shown["passed"] == n_passed
+    return [each["found"] for each in cases]
+
+
+def test_answers_are_what_the_kernel_does(
     root: LabUser, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seed = int(os.environ.get("CALICO_TEST_SEED", Random().randrange(2**32)))
@@ -144,11 +168,16 @@ def test_explanations_are_what_the_kernel_does(
     for _ in range(N_POLICIES):
         put_policy(root, random)
         backup.write_text(root.done("run", "--", CALICOCTL, "datastore", "export"))
-        for outcome in run_probes(lab, draw_probes()):
+        outcomes = run_probes(lab, draw_probes())
+        asked = ask_tests(outcomes, addresses, backup)
+        for outcome, found in zip(outcomes, asked, strict=True):
             said = explain(outcome.probe, addresses, backup)
             tally[said] += 1
-            if said != outcome.verdict.value:
-                wrong.append(f"{outcome.probe} {outcome.detail}: explained as {said}")
+            if {said, found} != {outcome.verdict.value}:
+                wrong.append(
+                    f"{outcome.probe} {outcome.verdict.value} {outcome.detail}:"
+                    f" explained as {said}, tested as {found}"
+                )
             if outcome.verdict is Verdict.ALLOWED:
                 ever_allowed.add((outcome.probe.source, outcome.probe.destination))
     with capsys.disabled():

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 from calico import __version__
+from calico.cli import output
+from calico.cli.call import Call
 from calico.cli.datastore import make_export
 from calico.cli.whole_file import write_whole
 from calico.codec.export_json import encode_export
@@ -16,7 +18,27 @@ from calico.store.api import Store
 _NFT_WITHIN_S = 60.0
 
 
-def write_bundle(path: Path, store: Store, explanation: Json) -> None:
+def report_disagreement(call: Call, shown: Json) -> None:
+    """Write what a report needs to where `--bundle` says, and say so.
+
+    Args:
+        call: The command that has found the disagreement.
+        shown: The explanation with its proofs, as the command shows them.
+
+    Raises:
+        Refused: The file cannot be written.
+        Unavailable: The datastore cannot be read.
+    """
+    path = Path(call.option("--bundle") or "calico-disagreement.json")
+    _write_bundle(path, call.store, shown)
+    output.complain(
+        f"Unless another program of this host translates the packet's address or port,"
+        f" this is a fault of Calico. {path} holds what is needed to find it: the"
+        " explanation, the kernel's path, the datastore and the table."
+    )
+
+
+def _write_bundle(path: Path, store: Store, explanation: Json) -> None:
     """Write the explanation, the datastore and the table, for its owner only.
 
     Raises:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from calico.cli import output
 from calico.cli.call import Call
@@ -19,7 +18,6 @@ from calico.cli.question import (
     answer,
 )
 from calico.cli.refusal import Refused
-from calico.codec.json_text import Json
 from calico.codec.keys import POLICY_PREFIXES
 from calico.codec.rule_parts import LAST_PORT, parse_address
 from calico.codec.words import parse_icmp
@@ -95,22 +93,14 @@ def _prove(call: Call, asked: _Asked) -> int:
     lines = (*describe(found), *(line for p in proofs for line in describe_proof(p)))
     call.show(shown, [found.verdict], lambda: _print(lines))
     if any(each.agrees is False for each in proofs):
-        _report_disagreement(call, shown)
+        # Imported late: hardly ever needed.
+        from calico.cli.bundle import (  # noqa: PLC0415 -- see above
+            report_disagreement,
+        )
+
+        report_disagreement(call, shown)
         return DISAGREES
     return _exit_code(found)
-
-
-def _report_disagreement(call: Call, shown: Json) -> None:
-    # Imported late: hardly ever needed.
-    from calico.cli.bundle import write_bundle  # noqa: PLC0415 -- see above
-
-    path = Path(call.option("--bundle") or "calico-disagreement.json")
-    write_bundle(path, call.store, shown)
-    output.complain(
-        f"Unless another program of this host translates the packet's address or port,"
-        f" this is a fault of Calico. {path} holds what is needed to find it: the"
-        " explanation, the kernel's path, the datastore and the table."
-    )
 
 
 def _print(lines: Iterable[str]) -> None:

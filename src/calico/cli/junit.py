@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
-from calico.cli.policy_cases import Case, Outcome, Suite
+from calico.cli.policy_cases import FAILURES, Case, Outcome, Suite
 from calico.cli.policy_report import expected_words, explain_outcome, found_words
 
 _NOT_IN_XML = re.compile(
@@ -38,11 +38,19 @@ def _counts(suites: Sequence[Suite]) -> dict[str, str]:
         "tests": str(len(outcomes)),
         "failures": str(outcomes.count(Outcome.FAILED)),
         "errors": str(outcomes.count(Outcome.ERROR)),
+        "skipped": str(
+            outcomes.count(Outcome.UNDECIDED) + outcomes.count(Outcome.NOT_SENT)
+        ),
     }
 
 
 def _add_outcome(element: ET.Element, suite: Suite, case: Case) -> None:
     if case.outcome is Outcome.PASSED:
+        return
+    why = "" if case.live is None else case.live.why
+    if case.outcome not in FAILURES:
+        message = _escape(f"{case.outcome.value}: {why}")
+        ET.SubElement(element, "skipped", {"message": message})
         return
     explanation = suite.explain(case)
     if explanation is None:
@@ -50,6 +58,7 @@ def _add_outcome(element: ET.Element, suite: Suite, case: Case) -> None:
     else:
         found = found_words(explanation)
         tag, message = "failure", f"expected {expected_words(case)}, found {found}"
+        message += f"; sent: {why}" if why else ""
     made = ET.SubElement(element, tag, {"message": _escape(message)})
     made.text = _escape("\n".join(explain_outcome(suite, case)))
 

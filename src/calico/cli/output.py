@@ -41,6 +41,20 @@ def complain_paragraph(text: str) -> None:
     complain(wrap(text) + "\n")
 
 
+def show_progress(text: str) -> None:
+    """Say on a terminal how far a command is, in place of what was said before.
+
+    Args:
+        text: Short; empty to take it away.
+    """
+    stream: TextIO | None = sys.stderr
+    if stream is not None and stream.isatty():
+        # As a warning, it may be lost.
+        with suppress(OSError):
+            stream.write(f"\r\x1b[K{text}")
+            stream.flush()
+
+
 class OutputLost(CalicoError):  # noqa: N818 -- says what happened, as the others do
     """What was to be printed could not be written.
 

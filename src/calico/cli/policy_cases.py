@@ -10,6 +10,7 @@ more by whoever wants to explain it.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from calico.cli.cluster import Cluster
 from calico.cli.explanation import Explanation
@@ -40,6 +41,10 @@ from calico.verdict.cut import make_first_packet
 from calico.verdict.journey import Journey
 from calico.verdict.narrow import NarrowedProfiles
 
+if TYPE_CHECKING:
+    # What sends packets takes 30 ms to import, and few tests are sent.
+    from calico.cli.prove import Proof
+
 States = Mapping[HostName, DesiredState]
 
 _MAX_NARROWED = 4096
@@ -51,6 +56,14 @@ class Outcome(Enum):
     PASSED = "passed"
     FAILED = "failed"
     ERROR = "error"
+    DISAGREES = "disagrees"
+    UNDECIDED = "undecided"
+    NOT_SENT = "not sent"
+
+
+FAILURES = frozenset({Outcome.FAILED, Outcome.ERROR, Outcome.DISAGREES})
+"""What makes the command fail. What was not sent or not decided has not passed,
+and has not failed either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +109,24 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of a case that was to be sent as real packets.
+
+    Attributes:
+        outcome: Any but an error.
+        why: In words; empty when it passed.
+        explanation: What the kernel was compared with; `None` when nothing was
+            sent.
+        proofs: What the kernel did with each packet.
+    """
+
+    outcome: Outcome
+    why: str
+    explanation: Explanation | None = None
+    proofs: tuple["Proof", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """A case that was asked, or could not be.
 
@@ -105,6 +136,8 @@ class Case:
         inquiry: The test with its ends; `None` when they are not to be had.
         finding: What was found; `None` likewise.
         refusal: Why it could not be asked; empty when it was.
+        live: What came of it as real packets; `None` without `--live`, and when
+            it could not be asked.
     """
 
     test: PolicyTest
@@ -112,6 +145,7 @@ class Case:
     inquiry: Inquiry | None
     finding: Finding | None
     refusal: tuple[str, ...] = ()
+    live: Sent | None = None
 
     @property
     def name(self) -> str:
@@ -122,7 +156,15 @@ class Case:
 
     @property
     def outcome(self) -> Outcome:
-        """What came of it."""
+        """What came of it: as a real packet too, where that was asked for."""
+        if self.live is None:
+            return self._asked()
+        if self.live.outcome is Outcome.DISAGREES:
+            return Outcome.DISAGREES
+        asked = self._asked()
+        return self.live.outcome if asked is Outcome.PASSED else asked
+
+    def _asked(self) -> Outcome:
         if self.finding is None:
             return Outcome.ERROR
         expected = self.test.expected is Action.ALLOW
@@ -171,7 +213,7 @@ def run_suite(cluster: Cluster, file: PolicyFile, here: HostName) -> Suite:
     filled, hypothetical = add_hypothetical(cluster, file, here)
     ends = Ends(filled, here, hypothetical)
     inquiries = [_prepare(ends, test) for test in file.tests.tests]
-    states = _compile(filled, [i for i in inquiries if isinstance(i, Inquiry)])
+    states = compile_hosts(filled, [i for i in inquiries if isinstance(i, Inquiry)])
     narrowing = _Narrowing(states)
     cases: list[Case] = []
     deciders: dict[RuleOrigin, list[int]] = {}
@@ -249,7 +291,8 @@ def _headers(test: PolicyTest) -> Headers:
     )
 
 
-def _compile(cluster: Cluster, inquiries: Iterable[Inquiry]) -> States:
+def compile_hosts(cluster: Cluster, inquiries: Iterable[Inquiry]) -> States:
+    """Compile what each host that judges must do, as far as tests ask for it."""
     hosts: dict[HostName, None] = {}
     judged: set[EndpointKey] = set()
     for each in inquiries:

@@ -1,14 +1,17 @@
 """What policy tests found, in words for people and as JSON for programs."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from calico.cli import output
 from calico.cli.explanation import Explanation, describe_verdict, explain_as_json
-from calico.cli.policy_cases import Case, Outcome, Suite
+from calico.cli.policy_cases import FAILURES, Case, Outcome, Sent, Suite
 from calico.cli.policy_rules import KnownRule, Mutations
 from calico.codec.json_text import Json
+
+_N_SHOWN = 20
+"""How many cases of a kind people are shown; programs get all."""
 
 _VERDICTS = {True: "allowed", False: "denied"}
 
@@ -38,26 +41,61 @@ class Report:
 
 def print_report(report: Report) -> None:
     """Print a report for people."""
-    for suite in report.suites:
-        for case in suite.cases:
-            if case.outcome is not Outcome.PASSED:
-                word = case.outcome.value.upper()
-                output.line(f"{word} {suite.file.name}: {case.name}")
-                for text in explain_outcome(suite, case):
-                    output.line(f"  {text}".rstrip())
-                output.line()
+    failures = _cases_of(report, FAILURES)
+    for suite, case in failures[:_N_SHOWN]:
+        word = case.outcome.value.upper()
+        output.line(f"{word} {suite.file.name}: {case.name}")
+        for text in explain_outcome(suite, case):
+            output.line(f"  {text}".rstrip())
+        output.line()
+    if len(failures) > _N_SHOWN:
+        left = len(failures) - _N_SHOWN
+        output.line(f"and {left} more that fail: `-o name` names them.")
+        output.line()
     output.line(_summary(report))
+    for text in _describe_unproved(report):
+        output.line(text)
     for text in (*_describe_unexercised(report), *_describe_mutations(report)):
         output.line(text)
+
+
+def _cases_of(report: Report, outcomes: Container[Outcome]) -> list[tuple[Suite, Case]]:
+    return [
+        (suite, case)
+        for suite in report.suites
+        for case in suite.cases
+        if case.outcome in outcomes
+    ]
 
 
 def _summary(report: Report) -> str:
     counts = [f"{report.n_cases(Outcome.PASSED)} passed"]
     counts.append(f"{report.n_cases(Outcome.FAILED)} failed")
-    n_errors = report.n_cases(Outcome.ERROR)
-    if n_errors:
-        counts.append(f"{n_errors} could not be asked")
+    for outcome, words in _RARE.items():
+        n_cases = report.n_cases(outcome)
+        if n_cases:
+            counts.append(f"{n_cases} {words}")
     return f"{', '.join(counts)}."
+
+
+_RARE = {
+    Outcome.ERROR: "could not be asked",
+    Outcome.DISAGREES: "on which the kernel and the explainer disagree",
+    Outcome.UNDECIDED: "sent and not decided",
+    Outcome.NOT_SENT: "not sent",
+}
+
+
+def _describe_unproved(report: Report) -> Iterator[str]:
+    """Name the cases that have neither passed nor failed."""
+    for outcome in (Outcome.UNDECIDED, Outcome.NOT_SENT):
+        cases = _cases_of(report, {outcome})
+        for suite, case in cases[:_N_SHOWN]:
+            why = "" if case.live is None else case.live.why
+            yield f"{outcome.value}: {suite.file.name}: {case.name}: {why}"
+        if len(cases) > _N_SHOWN:
+            left = len(cases) - _N_SHOWN
+            yield f"{outcome.value}: {left} more, which `-o json` names"
 
 
 def explain_outcome(suite: Suite, case: Case) -> Iterator[str]:
@@ -71,6 +109,22 @@ def explain_outcome(suite: Suite, case: Case) -> Iterator[str]:
     yield f"found:    {found_words(explanation)}"
     yield ""
     yield from describe_verdict(explanation)
+    if case.live is not None:
+        yield ""
+        yield from _describe_live(case.live)
+
+
+def _describe_live(live: Sent) -> Iterator[str]:
+    if live.outcome is Outcome.NOT_SENT:
+        yield f"not sent: {live.why}"
+    else:
+        yield f"sent: {live.why or 'as expected'}"
+    if live.proofs:
+        # Imported late: it takes 30 ms, which only what was sent has to pay.
+        from calico.cli.prove import describe_proof  # noqa: PLC0415 -- see above
+
+        for proof in live.proofs:
+            yield from describe_proof(proof)
 
 
 def expected_words(case: Case) -> str:
@@ -134,6 +188,9 @@ def report_as_json(report: Report) -> Json:
         "passed": report.n_cases(Outcome.PASSED),
         "failed": report.n_cases(Outcome.FAILED),
         "errors": report.n_cases(Outcome.ERROR),
+        "disagreements": report.n_cases(Outcome.DISAGREES),
+        "undecided": report.n_cases(Outcome.UNDECIDED),
+        "not_sent": report.n_cases(Outcome.NOT_SENT),
         "files": [
             {
                 "file": suite.file.name,
@@ -147,7 +204,7 @@ def report_as_json(report: Report) -> Json:
 
 
 def _case_json(suite: Suite, case: Case) -> Json:
-    has_failed = case.outcome is Outcome.FAILED
+    has_failed = case.outcome in {Outcome.FAILED, Outcome.DISAGREES}
     explanation = suite.explain(case) if has_failed else None
     return {
         "name": case.name,
@@ -162,6 +219,18 @@ def _case_json(suite: Suite, case: Case) -> Json:
         "found": _found_json(case),
         "reason": list(case.refusal),
         "explanation": None if explanation is None else explain_as_json(explanation),
+        "live": None if case.live is None else _live_json(case.live),
+    }
+
+
+def _live_json(live: Sent) -> Json:
+    # Imported late: it takes 30 ms, which only what was sent has to pay.
+    from calico.cli.prove import proof_as_json  # noqa: PLC0415 -- see above
+
+    return {
+        "outcome": live.outcome.value,
+        "why": live.why,
+        "proofs": [proof_as_json(each) for each in live.proofs],
     }
 
 

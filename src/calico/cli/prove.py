@@ -1,4 +1,4 @@
-"""`explain --prove`: a real packet, and the kernel's path beside the explainer's.
+"""A real packet for an explanation, and the kernel's path beside the explainer's.
 
 Only this host's part can be proved: the packet is sent from inside the source,
 which must be here, and followed through this host's kernel. Compared are the
@@ -77,6 +77,19 @@ class Proof:
         return same_verdict and self.found == self.expected
 
 
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where a packet is sent from, and where it should arrive.
+
+    Attributes:
+        source: Of this host.
+        destination: `None` for what we cannot enter.
+    """
+
+    source: Place
+    destination: Place | None
+
+
 def prove(call: Call, found: Explanation) -> tuple[Proof, ...]:
     """Send the packet of each journey, and follow it through this host.
 
@@ -85,21 +98,21 @@ def prove(call: Call, found: Explanation) -> tuple[Proof, ...]:
             was explained.
         CalicoError: A probe could not be sent, and why.
     """
-    here = call.settings.hostname
-    source = _sender(found.question, here)
-    destination = _receiver(found.question.destination.end, here)
-    _wait_in_force(call, found.cluster)
-    return tuple(
-        Proof(leg, run_probe(_probe(found.question, journey, source, destination)))
-        for journey in found.answer.journeys
-        for leg in journey.legs
-        if leg.host == here
-    )
-
-
-def _sender(question: Question, here: HostName) -> Place:
+    question = found.question
     if question.source_address is not None or question.source_mac is not None:
         raise Refused("--prove sends as the source itself: not with --source or --mac.")
+    here = call.settings.hostname
+    ends = find_ends(question, here)
+    wait_in_force(call, found.cluster)
+    return tuple(send_probes(found, ends, here))
+
+
+def find_ends(question: Question, here: HostName) -> Ends:
+    """Find where the packet of a question is sent from, and to.
+
+    Raises:
+        Refused: It cannot be sent from this host.
+    """
     source = question.source
     if isinstance(source.end, Elsewhere):
         raise Refused(
@@ -115,7 +128,7 @@ def _sender(question: Question, here: HostName) -> Place:
     place = _receiver(source.end, here)
     if place is None:
         raise Refused(f"{source.text} is no network namespace that can be entered.")
-    return place
+    return Ends(place, _receiver(question.destination.end, here))
 
 
 def _receiver(end: End, here: HostName) -> Place | None:
@@ -129,7 +142,12 @@ def _receiver(end: End, here: HostName) -> Place | None:
             return None
 
 
-def _wait_in_force(call: Call, cluster: Cluster) -> None:
+def wait_in_force(call: Call, cluster: Cluster) -> None:
+    """Wait until this host enforces the policy of a cluster.
+
+    Raises:
+        Refused: It does not within `IN_FORCE_WITHIN_S`, or has no agent.
+    """
     revision = cluster.revision
     try:
         reached = wait_for_revision(call.settings.run_dir, revision, IN_FORCE_WITHIN_S)
@@ -143,14 +161,24 @@ def _wait_in_force(call: Call, cluster: Cluster) -> None:
         )
 
 
-def _probe(
-    question: Question, journey: Journey, source: Place, destination: Place | None
-) -> Probe:
+def send_probes(found: Explanation, ends: Ends, here: HostName) -> Iterator[Proof]:
+    """Send the packets of an explanation one after the other, when asked for them.
+
+    Raises:
+        CalicoError: A probe could not be sent, and why.
+    """
+    for journey in found.answer.journeys:
+        for leg in journey.legs:
+            if leg.host == here:
+                yield Proof(leg, run_probe(_probe(found.question, journey, ends)))
+
+
+def _probe(question: Question, journey: Journey, ends: Ends) -> Probe:
     headers = question.headers
     has_ports = headers.protocol.has_ports
     return Probe(
-        source=source,
-        destination=destination,
+        source=ends.source,
+        destination=ends.destination,
         address=journey.flow.destination,
         protocol=headers.protocol,
         port=headers.destination_port,

@@ -333,7 +333,12 @@ def test_junit_has_every_case_and_the_explanation(data: Path) -> None:
     assert run_here(words, data).code == 1
     assert report.stat().st_mode & 0o777 == 0o644
     root = ET.fromstring(report.read_bytes())  # noqa: S314 -- our own
-    assert root.attrib == {"tests": "4", "failures": "1", "errors": "1"}
+    assert root.attrib == {
+        "tests": "4",
+        "failures": "1",
+        "errors": "1",
+        "skipped": "0",
+    }
     assert [each.get("tests") for each in root] == ["1", "1", "2"]
     failure, error = root.find(".//failure"), root.find(".//error")
     assert failure is not None
@@ -417,3 +422,31 @@ def test_document_in_json_needs_no_yaml(data: Path) -> None:
 def test_name_of_a_case_has_the_port_where_there_are_several(tmp_path: Path) -> None:
     suite = run(tmp_path, document(ask("web", "db", "ports: [80, 81]")))
     assert [each.name for each in suite.cases] == ["db web [tcp/80]", "db web [tcp/81]"]
+
+
+def test_first_of_very_many_failures_are_explained(data: Path) -> None:
+    file = data.parent / "policy-tests" / "many.yaml"
+    text = ask("web", OUTSIDE, 'ports: ["1:23"]')
+    head = "endpoints: [{name: web, profiles: [WEB]}]"
+    file.write_text(document(text, endpoints=head), "utf-8")
+    words = ["test", "-f", str(file), f"--junit={data.parent / 'report.xml'}"]
+    outcome = run_here(words, data)
+    assert outcome.code == 1
+    assert outcome.out.count("FAILED ") == outcome.out.count("denied:") == 20
+    assert "\nand 3 more that fail: `-o name` names them.\n" in outcome.out
+    assert "0 passed, 23 failed." in outcome.out
+    assert len(run_here([*words, "-o", "name"], data).out.splitlines()) == 23
+    shown = json.loads(run_here([*words, "-o", "json"], data).out)
+    assert all(each["explanation"] for each in shown["files"][0]["cases"])
+    root = ET.fromstring((data.parent / "report.xml").read_bytes())  # noqa: S314
+    assert len(root.findall(".//failure")) == 23
+
+
+def test_live_is_refused_with_changed_rules_and_without_an_agent(data: Path) -> None:
+    words = ["test", "-f", str(data.parent / "policy-tests"), "--live"]
+    outcome = run_here([*words, "--mutate"], data)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("--live excludes --mutate")
+    outcome = run_here(words, data)
+    assert (outcome.code, outcome.out) == (4, "")
+    assert outcome.err.startswith("Nothing is proved: ")
