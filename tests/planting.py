@@ -78,8 +78,8 @@ def second_argument(change: Callable[[T], object]) -> Callable[[Function], Funct
     """Change the second argument that a function is given."""
 
     def wrap(original: Function) -> Function:
-        def planted(first: object, second: T, *rest: object) -> object:
-            return original(first, change(second), *rest)
+        def planted(first: object, second: T, *rest: object, **words: object) -> object:
+            return original(first, change(second), *rest, **words)
 
         return planted
 
