@@ -16,7 +16,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
 
-from calico.cli.cluster import Cluster, endpoint_name
+from calico.cli.cluster import Cluster
+from calico.cli.endpoint_names import endpoint_name
 from calico.cli.policy_cases import Suite, run_suite
 from calico.cli.policy_file import read_policy_files
 from calico.cli.policy_rules import find_unexercised, list_rules, try_mutations

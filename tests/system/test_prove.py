@@ -131,7 +131,7 @@ def test_nothing_of_a_probe_stays_behind(user: LabUser) -> None:
     [
         ("far web tcp 80 --prove", 1, "Run this command on host2."),
         ("198.51.100.1 web tcp 80 --prove", 1, "198.51.100.1 is outside"),
-        ("web db tcp 80 --ipv4 --prove --source=10.0.0.1", 1, "not with --source"),
+        ("web db tcp 80 --ipv4 --prove --source=10.0.0.1", 2, "not with --source"),
         ("web db tcp 80 --prove --snapshot=x", 2, "--snapshot excludes --prove"),
     ],
 )
@@ -141,6 +141,68 @@ def test_what_cannot_be_proved_is_refused(
     found, out, err = explain(user, words)
     assert (found, out) == (code, "")
     assert says in err
+
+
+def test_translation_and_addresses_of_the_host_are_no_disagreement() -> None:
+    script = (
+        "set -e; calicoctl pool add 192.168.0.0/16 --nat-outgoing; calicoctl wait;"
+        "calicoctl explain web 198.51.100.1 tcp 86 --ipv4 --prove;"
+        "ip address add 10.99.0.1/32 dev lo;"
+        "calicoctl config felix DefaultEndpointToHostAction DROP --host=host1;"
+        "calicoctl wait; calicoctl explain web 10.99.0.1 tcp 80 --prove || echo code $?"
+    )
+    with a_lab(0) as user:
+        ended = user.lab("run", "--", "sh", "-c", script)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("The kernel and the explainer agree.") == 2
+    assert "denied by DefaultEndpointToHostAction is DROP" in ended.stdout
+    assert ended.stdout.endswith("code 1\n")
+
+
+def test_packet_that_routing_takes_elsewhere_is_not_proved() -> None:
+    script = (
+        "ip route del $(ip -4 route | grep cali | grep -v default | head -1"
+        " | cut -d' ' -f1); ip -4 route show; calicoctl explain web db tcp 5432 --ipv4"
+        " --prove; echo code $?; calicoctl explain db web tcp 80 --ipv4 --prove;"
+        " echo code $?"
+    )
+    with a_lab(0) as user:
+        ended = user.lab("run", "--", "sh", "-c", script)
+    assert "Not proved: routing takes the packet to " in ended.stdout, ended.stdout
+    assert "disagree" not in ended.stderr
+    assert "code 3" not in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "::1", "224.0.0.1", "255.255.255.255", "fe80::1", "::"],
+)
+def test_address_of_no_machine_is_refused(address: str, user: LabUser) -> None:
+    found, out, err = explain(user, f"web {address} tcp 80")
+    assert (found, out) == (1, "")
+    assert "is not the address of one machine" in err
+
+
+def test_two_proofs_at_once_take_ports_of_their_own(user: LabUser) -> None:
+    one = "calicoctl explain web db tcp 5432 --ipv4 --prove"
+    script = f"{one} & {one} & {one} & wait"
+    ended = user.lab("run", "--", "sh", "-c", script)
+    assert ended.stdout.count("The kernel and the explainer agree.") == 3, ended.stderr
+
+
+def test_disagreement_is_told_although_the_bundle_cannot_be_written() -> None:
+    script = (
+        "set -e; nft add table ip other;"
+        "nft 'add chain ip other c { type nat hook prerouting priority -100; }';"
+        "nft add rule ip other c tcp dport 5432 dnat to :5433;"
+        "calicoctl explain web db tcp 5432 --ipv4 --prove -o name"
+        " --bundle=/nonexistent/x || echo code $?"
+    )
+    with a_lab(0) as user:
+        ended = user.lab("run", "--", "sh", "-c", script)
+    assert ended.stdout == "allowed\ncode 3\n"
+    assert "disagree" in ended.stderr
+    assert "/nonexistent/x: " in ended.stderr
 
 
 def test_host_that_does_not_enforce_is_not_proved() -> None:

@@ -20,6 +20,12 @@ from calico.model.errors import Unavailable
 from calico.store.feed import pause_after
 
 CUT_WITHIN_S = 0.15
+QUIET_S = 0.02
+"""How long nothing may change before a walk begins early.
+
+Its grace period takes some 10 ms, in which the loop does nothing else: of
+changes that follow each other closely each would wait for that of the last.
+"""
 
 
 class Cutter(Protocol):
@@ -56,6 +62,7 @@ class Cutting:
         self._suspects = Suspects()
         self._walk: Walk | None = None
         self._due: float | None = None
+        self._quiet_from = 0.0
         self._not_before = 0.0
         self._n_failures = 0
 
@@ -64,6 +71,7 @@ class Cutting:
         if not suspects:
             return
         self._suspects |= suspects
+        self._quiet_from = max(now + QUIET_S, self._not_before)
         if self._due is None:
             self._due = max(now + CUT_WITHIN_S, self._not_before)
 
@@ -74,7 +82,9 @@ class Cutting:
 
     def next_due(self) -> float | None:
         """Return when `work` has something to do even if nothing happens."""
-        return 0.0 if self._walk is not None else self._due
+        if self._walk is not None:
+            return 0.0
+        return None if self._due is None else min(self._due, self._quiet_from)
 
     def work(
         self, state: Callable[[], DesiredState], now: float, *, is_idle: bool
@@ -90,7 +100,7 @@ class Cutting:
             KernelRejected: We may not delete flows.
         """
         if self._walk is None and self._due is not None:
-            is_time = self._due <= now or (is_idle and self._not_before <= now)
+            is_time = self._due <= now or (is_idle and self._quiet_from <= now)
             if not is_time:
                 return
         try:
@@ -136,4 +146,5 @@ class Cutting:
         self._suspects, self._walk = left, None
         self._n_failures += 1
         self._not_before = self._due = now + pause_after(self._n_failures)
+        self._quiet_from = self._not_before
         self._report(f"{error}; flows that policy denies may go on until it is read")

@@ -13,6 +13,7 @@ from calico.cli.datastore import make_export
 from calico.cli.whole_file import write_whole
 from calico.codec.export_json import encode_export
 from calico.codec.json_text import Json
+from calico.model.errors import CalicoError
 from calico.store.api import Store
 
 _NFT_WITHIN_S = 60.0
@@ -25,16 +26,21 @@ def report_disagreement(call: Call, shown: Json) -> None:
         call: The command that has found the disagreement.
         shown: The explanation with its proofs, as the command shows them.
 
-    Raises:
-        Refused: The file cannot be written.
-        Unavailable: The datastore cannot be read.
+    What cannot be written is told, and the disagreement all the same.
     """
-    path = Path(call.option("--bundle") or "calico-disagreement.json")
-    _write_bundle(path, call.store, shown)
     output.complain(
-        f"Unless another program of this host translates the packet's address or port,"
-        f" this is a fault of Calico. {path} holds what is needed to find it: the"
-        " explanation, the kernel's path, the datastore and the table."
+        "The kernel and the explainer disagree. Unless another program of this host"
+        " translates the packet's address or port, this is a fault of Calico."
+    )
+    path = Path(call.option("--bundle") or "calico-disagreement.json")
+    try:
+        _write_bundle(path, call.store, shown)
+    except CalicoError as error:
+        output.complain(str(error))
+        return
+    output.complain(
+        f"{path} holds what is needed to find it: the explanation, the kernel's path,"
+        " the datastore and the table."
     )
 
 

@@ -7,6 +7,7 @@ from calico.cli import output
 from calico.cli.call import Call
 from calico.cli.input import STANDARD_INPUT, read_input
 from calico.cli.refusal import Refused
+from calico.cli.usage import show_word
 from calico.cli.whole_file import write_whole
 from calico.codec.export_json import (
     EXPORTED_PREFIX,
@@ -31,6 +32,7 @@ from calico.store.api import (
 )
 from calico.store.resources import decode_item, read_policy
 
+_MAX_SHOWN = 300
 _SCOPE = Scope(prefixes=(EXPORTED_PREFIX,))
 
 
@@ -81,10 +83,9 @@ def import_(call: Call) -> int:
         made = Transaction((), operations, note) if operations else None
         return made, len(operations)
 
+    kept = [item for item in wanted.items if _is_kept(item.key)]
     revision, n_changes = call.store.update(_SCOPE, decide)
-    output.line(
-        f"Imported {len(wanted.items)} keys: {n_changes} changes, revision {revision}."
-    )
+    output.line(f"Imported {len(kept)} keys: {n_changes} changes, revision {revision}.")
     _warn_about_unreadable(wanted)
     return 0
 
@@ -106,7 +107,8 @@ def _warn_about_unreadable(wanted: Export) -> None:
             KeyValue(item.key, item.value, item.modified, item.modified)
         )
         if decoded is not None and isinstance(decoded[1], Undecodable):
-            output.complain(f"Warning: {item.key} cannot be used: {decoded[1].reason}")
+            name = show_word(item.key[:_MAX_SHOWN])
+            output.complain(f"Warning: {name} cannot be used: {decoded[1].reason}")
 
 
 def _is_kept(key: str) -> bool:
@@ -120,6 +122,8 @@ def read_export(name: str) -> Export:
     Raises:
         Refused: It cannot be read or used.
     """
+    if name != STANDARD_INPUT and (not name or Path(name).is_dir()):
+        raise Refused(f"{name!r} names no file; nothing was changed.")
     shown, text = read_input(name, max_bytes=MAX_EXPORT_BYTES)
     try:
         return decode_export(text)

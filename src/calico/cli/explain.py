@@ -1,8 +1,9 @@
 """`calicoctl explain`."""
 
+import random
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calico.cli import output
 from calico.cli.call import Call
@@ -25,7 +26,7 @@ from calico.model.errors import InvalidResource
 from calico.model.rule import Protocol
 from calico.netset import Address, Family
 
-_N_TRIES = 3
+_N_TRIES = 10
 _MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\Z")
 
 
@@ -75,16 +76,23 @@ def _prove(call: Call, asked: _Asked) -> int:
         proof_as_json,
         prove,
     )
+    from calico.probe.errors import PortInUse  # noqa: PLC0415 -- see above
 
     for _ in range(_N_TRIES):
         found = _explain(call, asked)
-        proofs = prove(call, found)
+        try:
+            proofs = prove(call, found)
+        except PortInUse:
+            if call.has_option("--sport"):
+                raise
+            asked = _with_another_port(asked)
+            continue
         if call.store.last_change(POLICY_PREFIXES) == found.cluster.revision:
             break
     else:
         raise Refused(
-            f"Nothing is proved: policy changed {_N_TRIES} times while the packet was"
-            " under way. Try again."
+            f"Nothing is proved: {_N_TRIES} times policy changed while the packet was"
+            " under way, or its source port was in use. Try again."
         )
     shown = {
         **explain_as_json(found),
@@ -100,7 +108,13 @@ def _prove(call: Call, asked: _Asked) -> int:
 
         report_disagreement(call, shown)
         return DISAGREES
-    return _exit_code(found)
+    return _exit_code(found) if all(each.agrees for each in proofs) else FAILED
+
+
+def _with_another_port(asked: _Asked) -> _Asked:
+    """Speak from another port: which one was nobody's wish."""
+    port = random.randint(FIRST_DYNAMIC_PORT, LAST_PORT)  # noqa: S311 -- no secret
+    return replace(asked, headers=replace(asked.headers, source_port=port))
 
 
 def _print(lines: Iterable[str]) -> None:

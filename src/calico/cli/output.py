@@ -15,6 +15,12 @@ from calico.model.errors import CalicoError
 
 WIDTH = 80
 
+_SHOWN = {
+    number: f"\\x{number:02x}"
+    for number in (*range(0x20), *range(0x7F, 0xA0))
+    if chr(number) not in "\t\n"
+}
+
 
 def line(text: str = "") -> None:
     """Print one line of a result."""
@@ -75,6 +81,8 @@ class ReaderGone(OutputLost):
 
 
 def _print(text: str, stream: TextIO | None) -> None:
+    # What a terminal would obey is shown instead: names come from anybody.
+    text = text.translate(_SHOWN)
     if stream is None:
         # The caller has closed it and wants nothing.
         return

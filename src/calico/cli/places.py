@@ -6,6 +6,7 @@ knows.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from calico.cli.cluster import Cluster
@@ -20,6 +21,8 @@ from calico.model.names import EndpointKey, HostName
 from calico.model.snapshot import Undecodable
 from calico.netset import Address
 from calico.verdict.journey import End, HostItself
+
+_EVERYBODY = b"\xff\xff\xff\xff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,17 @@ def locate(cluster: Cluster, text: str, here: HostName) -> Located:
         address = parse_address(text)
     except InvalidResource:
         return _locate_name(cluster, text, here)
-    return _locate_address(cluster, text, address)
+    return _locate_address(cluster, text, address, here)
 
 
-def _locate_address(cluster: Cluster, text: str, address: Address) -> Located:
+def _locate_address(
+    cluster: Cluster, text: str, address: Address, here: HostName
+) -> Located:
+    if _is_of_no_machine(address):
+        raise Refused(
+            f"{text} is not the address of one machine that others can reach.",
+            "A packet to it stays on its link, or inside its sender.",
+        )
     owners = [
         key
         for key, endpoint in cluster.snapshot.endpoints.items()
@@ -71,7 +81,31 @@ def _locate_address(cluster: Cluster, text: str, address: Address) -> Located:
     for host, addresses in cluster.hosts.items():
         if address in addresses:
             return Located(text, HostItself(host), (address,))
+    if cluster.statuses is not None and here in cluster.hosts and _is_own(address):
+        return Located(text, HostItself(here), (address,))
     return Located(text, Elsewhere.OUTSIDE, (address,), _stranger(cluster, address))
+
+
+def _is_of_no_machine(address: Address) -> bool:
+    return (
+        address.is_loopback
+        or address.is_multicast
+        or address.is_unspecified
+        or address.is_link_local
+        or address.packed == _EVERYBODY
+    )
+
+
+def _is_own(address: Address) -> bool:
+    """Ask the kernel whether an address is this host's.
+
+    The datastore knows one of each family, and a host may have many.
+    """
+    # Imported late: it takes 10 ms, and most addresses are known.
+    from calico.linux.host_links import RouteSocket  # noqa: PLC0415 -- see above
+
+    with closing(RouteSocket()) as routes:
+        return any(address in network for network in routes.list_own_networks())
 
 
 def _stranger(cluster: Cluster, address: Address) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from calico.cli.call import Call
 from calico.cli.cluster import Cluster
-from calico.cli.exit_codes import NOT_IN_FORCE
+from calico.cli.exit_codes import NOT_IN_FORCE, USAGE
 from calico.cli.explanation import Explanation
 from calico.cli.question import Question
 from calico.cli.refusal import Refused
@@ -19,7 +19,7 @@ from calico.codec.json_text import Json
 from calico.control.client import NoAgent, wait_for_revision
 from calico.control.protocol import BadMessage
 from calico.ir.packet import Elsewhere
-from calico.linux.nft_path import BaseChainPath, KernelPath
+from calico.linux.nft_path import BaseChainPath, KernelPath, PathEnd
 from calico.linux.nft_trace import TraceVerdict
 from calico.model.names import EndpointKey, HostName
 from calico.probe.run import run_probe
@@ -28,6 +28,7 @@ from calico.verdict.journey import End, HostItself, Journey, Leg
 from calico.verdict.trace import Stage
 
 IN_FORCE_WITHIN_S = 10.0
+_TRANSLATING = "postrouting"
 _VERDICTS = {True: "allowed", False: "denied"}
 
 
@@ -38,10 +39,13 @@ class Proof:
     Attributes:
         leg: What the explainer says of it on this host.
         result: What was sent, and what became of it.
+        interface: Of the workload of this host that it should leave by; empty
+            when it is for nobody here.
     """
 
     leg: Leg
     result: ProbeResult
+    interface: str = ""
 
     @property
     def expected(self) -> tuple[str, ...]:
@@ -54,13 +58,16 @@ class Proof:
 
     @property
     def found(self) -> tuple[str, ...]:
-        """The named places that the kernel passed, in order."""
+        """The named places that the kernel passed, in order.
+
+        What translates at postrouting has a name, too, and decides nothing.
+        """
         path = self.result.path
         chains = () if path is None else path.chains
         return tuple(
             step.comment
             for chain in chains
-            if chain.is_ours
+            if chain.is_ours and chain.point != _TRANSLATING
             for step in chain.steps
             if step.comment and step.verdict is not TraceVerdict.CONTINUE
         )
@@ -73,8 +80,21 @@ class Proof:
             never_leaves = not self.expected and self.leg.trace.allowed
             is_there = self.result.arrival is Arrival.ARRIVED
             return True if path is None and never_leaves and is_there else None
+        if self.goes_astray:
+            return None
         same_verdict = path.allowed == self.leg.trace.allowed
         return same_verdict and self.found == self.expected
+
+    @property
+    def goes_astray(self) -> bool:
+        """Whether routing took the packet elsewhere than to its workload.
+
+        An endpoint that is inactive has no route.
+        """
+        path = self.result.path
+        if path is None or path.end is not PathEnd.LEFT or not self.interface:
+            return False
+        return path.exit_interface not in {"", self.interface}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +120,10 @@ def prove(call: Call, found: Explanation) -> tuple[Proof, ...]:
     """
     question = found.question
     if question.source_address is not None or question.source_mac is not None:
-        raise Refused("--prove sends as the source itself: not with --source or --mac.")
+        raise Refused(
+            "--prove sends as the source itself: not with --source or --mac.",
+            exit_code=USAGE,
+        )
     here = call.settings.hostname
     ends = find_ends(question, here)
     wait_in_force(call, found.cluster)
@@ -170,7 +193,16 @@ def send_probes(found: Explanation, ends: Ends, here: HostName) -> Iterator[Proo
     for journey in found.answer.journeys:
         for leg in journey.legs:
             if leg.host == here:
-                yield Proof(leg, run_probe(_probe(found.question, journey, ends)))
+                result = run_probe(_probe(found.question, journey, ends))
+                yield Proof(leg, result, _interface(found, leg))
+
+
+def _interface(found: Explanation, leg: Leg) -> str:
+    leaves = leg.packet.leaves
+    if not isinstance(leaves, EndpointKey):
+        return ""
+    endpoint = found.answer.states[leg.host].endpoints.get(leaves)
+    return "" if endpoint is None else endpoint.interface
 
 
 def _probe(question: Question, journey: Journey, ends: Ends) -> Probe:
@@ -195,7 +227,7 @@ def describe_proof(proof: Proof) -> Iterator[str]:
     flow = proof.leg.packet
     yield ""
     ends = f"{flow.source} → {flow.destination}"
-    yield f"Proved on {proof.leg.host} with a packet {ends}:"
+    yield f"On {proof.leg.host}, a packet {ends}:"
     if result.path is not None:
         for chain in result.path.chains:
             yield from _describe_chain(chain)
@@ -227,11 +259,16 @@ def _end(result: ProbeResult) -> str:
 
 
 def _agreement(proof: Proof) -> str:
+    path = proof.result.path
+    if proof.goes_astray and path is not None:
+        return (
+            f"Not proved: routing takes the packet to {path.exit_interface}, and not to"
+            f" {proof.interface}."
+        )
     if proof.agrees is None:
         return "Not proved: the packet was not judged by our table."
     if proof.agrees:
         return "The kernel and the explainer agree."
-    path = proof.result.path
     kernel = "" if path is None else _VERDICTS[bool(path.allowed)]
     return (
         "The kernel and the explainer DISAGREE:"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from calico.cli.cluster import Cluster
+from calico.cli.exit_codes import USAGE
 from calico.cli.places import Located
 from calico.cli.refusal import Refused
 from calico.ir.state import DesiredState
@@ -195,7 +196,10 @@ def _nothing_in_common(
 ) -> Refused:
     protocol = question.headers.protocol
     if not families:
-        return Refused(f"{protocol.value} is not in the family that was asked for.")
+        return Refused(
+            f"{protocol.value} is not in the family that was asked for.",
+            exit_code=USAGE,
+        )
     wanted = " or ".join(f"IPv{each.value}" for each in families)
     return Refused(
         f"{question.source.text} and {question.destination.text} have no {wanted}"

@@ -20,6 +20,7 @@ from calico.cli.reach_places import (
     find_end,
     labels,
     outside_name,
+    refuse_host,
 )
 from calico.cli.reach_view import (
     ReachView,
@@ -110,6 +111,8 @@ class _Found:
 def _show_endpoints(call: Call, view: ReachView) -> int:
     words = (call.optional_word("SRC"), call.optional_word("DST"))
     keys = view.snapshot.endpoints
+    for word in words:
+        refuse_host(view.hosts, word)
     ends = tuple(find_end(keys, view.owners, word) for word in words)
     named = [end for end, word in zip(ends, words, strict=True) if word is not None]
     asked = _asked_and_closed(view, named)

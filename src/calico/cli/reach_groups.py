@@ -82,7 +82,10 @@ def show_groups(
         "outside": [encode_outside(each) for each in view.outsides()],
     }
     pairs = dict.fromkeys(
-        f"{source} {destination}" for source, destination, *_ in cells
+        f"{source} {destination}"
+        for sources, destinations, *_ in cells
+        for source in sources
+        for destination in destinations
     )
     spelled = {outside_name(each): describe_outside(each) for each in view.outsides()}
 

@@ -15,7 +15,7 @@ from calico.cli.endpoint_names import (
 from calico.cli.refusal import Refused
 from calico.cli.usage import nearest
 from calico.codec.json_text import Json
-from calico.model.names import EndpointKey
+from calico.model.names import EndpointKey, HostName
 from calico.netset import Address, family_of
 
 OUTSIDE = "outside"
@@ -96,6 +96,24 @@ def find_end(
         known = {name for key in candidates for name in names_of(key)}
         raise unknown("endpoint, workload or address", word, {*known, OUTSIDE})
     return End(found, has_outside=False)
+
+
+def refuse_host(hosts: Mapping[HostName, Sequence[Address]], word: str | None) -> None:
+    """Refuse a word that means a host: its traffic goes by other rules.
+
+    Raises:
+        Refused: It is the name or an address of one.
+    """
+    if word is None:
+        return
+    address = _address(word)
+    for host, addresses in hosts.items():
+        if word == host or address in addresses:
+            raise Refused(
+                f"{word} is host {host}: `reach` is about workloads and what is"
+                " outside.",
+                "`calicoctl explain` answers for a host.",
+            )
 
 
 def unknown(kind: str, word: str, known: Iterable[str]) -> Refused:

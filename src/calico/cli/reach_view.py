@@ -10,7 +10,7 @@ from calico.cli.cluster import Cluster, read_cluster
 from calico.codec.json_text import Json
 from calico.compiler.problems import interface_problem
 from calico.model.endpoint import EndpointState, WorkloadEndpoint
-from calico.model.names import EndpointKey, Revision
+from calico.model.names import EndpointKey, HostName, Revision
 from calico.model.snapshot import Snapshot, Undecodable
 from calico.netset import Address, Family
 
@@ -23,6 +23,7 @@ class ReachView:
         snapshot: The resources.
         revision: The policy revision that they stand at.
         states: What each host with an endpoint must do.
+        hosts: The addresses of each host.
         owners: The endpoints that have each address, usable or not.
         matrices: One for each family.
     """
@@ -30,6 +31,7 @@ class ReachView:
     snapshot: Snapshot
     revision: Revision
     states: States
+    hosts: Mapping[HostName, Sequence[Address]]
     owners: Mapping[Address, Sequence[EndpointKey]]
     matrices: Sequence[Matrix]
 
@@ -78,7 +80,9 @@ def read_view(call: Call) -> ReachView:
             for address in endpoint.addresses:
                 owners.setdefault(address, []).append(key)
     matrices = [reach(states, owners, family) for family in Family]
-    return ReachView(snapshot, cluster.revision, states, owners, matrices)
+    return ReachView(
+        snapshot, cluster.revision, states, cluster.hosts, owners, matrices
+    )
 
 
 def compile_hosts(cluster: Cluster) -> States:

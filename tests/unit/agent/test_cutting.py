@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from calico.agent.cutter import Walk
-from calico.agent.cutting import CUT_WITHIN_S, Cutting
+from calico.agent.cutting import CUT_WITHIN_S, QUIET_S, Cutting
 from calico.agent.suspects import Suspects
 from calico.ir.state import DesiredState
 from calico.model.errors import Unavailable
@@ -73,18 +73,22 @@ def test_nothing_suspected_begins_nothing() -> None:
     assert script.begun == []
 
 
-def test_walk_begins_at_once_when_idle_and_else_when_due() -> None:
+def test_walk_begins_when_it_has_been_quiet_and_else_when_due() -> None:
     cutting, script = made(1, 1)
     cutting.suspect(judged(ONE), 10.0)
-    cutting.suspect(judged(TWO), 10.1)
+    assert cutting.next_due() == 10.0 + QUIET_S
+    cutting.suspect(judged(TWO), 10.0 + CUT_WITHIN_S - QUIET_S / 2)
     assert cutting.next_due() == 10.0 + CUT_WITHIN_S
-    work(cutting, 10.1, is_idle=False)
+    work(cutting, 10.0 + CUT_WITHIN_S - QUIET_S / 2)
     assert script.begun == []
     work(cutting, 10.0 + CUT_WITHIN_S, is_idle=False)
     assert script.begun == [judged(ONE, TWO)]
     work(cutting, 11.0)
     cutting.suspect(judged(THREE), 20.0)
     work(cutting, 20.0)
+    work(cutting, 20.0 + QUIET_S, is_idle=False)
+    assert script.begun[1:] == []
+    work(cutting, 20.0 + QUIET_S)
     assert script.begun[1:] == [judged(THREE)]
 
 
@@ -92,17 +96,17 @@ def test_walk_goes_on_by_one_piece_and_what_comes_meanwhile_waits() -> None:
     cutting, script = made(3, 1)
     cutting.suspect(judged(ONE), 0.0)
     for number in (1, 2, 3):
-        work(cutting, 0.0, is_idle=number == 1)
+        work(cutting, QUIET_S, is_idle=number == 1)
         assert script.n_pieces == number
         assert cutting.next_due() == 0.0
         cutting.suspect(judged(TWO), 0.0)
         assert cutting.pending() == judged(ONE, TWO)
-    work(cutting, 0.0)
+    work(cutting, QUIET_S)
     assert script.begun == [judged(ONE)]
-    assert cutting.next_due() == CUT_WITHIN_S
-    work(cutting, 0.0)
+    assert cutting.next_due() == QUIET_S
+    work(cutting, QUIET_S)
     assert script.begun == [judged(ONE), judged(TWO)]
-    work(cutting, 0.0)
+    work(cutting, QUIET_S)
     assert cutting.next_due() is None
     assert not cutting.pending()
 
@@ -110,12 +114,12 @@ def test_walk_goes_on_by_one_piece_and_what_comes_meanwhile_waits() -> None:
 def test_walk_that_breaks_off_is_told_and_begun_again_later_with_all() -> None:
     cutting, script = made(None, None, 1)
     cutting.suspect(judged(ONE), 0.0)
-    work(cutting, 0.0)
+    work(cutting, QUIET_S)
     cutting.suspect(judged(TWO), 0.0)
-    work(cutting, 0.0)
+    work(cutting, QUIET_S)
     assert script.told[0] is not None
     assert "broke off" in script.told[0]
-    pause = pause_after(1)
+    pause = QUIET_S + pause_after(1)
     assert cutting.next_due() == pause
     cutting.suspect(judged(THREE), 0.0)
     work(cutting, pause / 2)
@@ -133,7 +137,7 @@ def test_walk_that_breaks_off_is_told_and_begun_again_later_with_all() -> None:
 def test_address_that_comes_back_has_all_done_at_once() -> None:
     cutting, script = made(5, 2)
     cutting.suspect(judged(TWO), 0.0)
-    work(cutting, 0.0)
+    work(cutting, QUIET_S)
     cutting.suspect(gone(ONE), 0.0)
     assert cutting.pending().gone == {ONE}
     cutting.finish(lambda: STATE, 0.0)

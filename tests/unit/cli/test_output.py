@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
-from command_lines import run_here
+from command_lines import environment, run_here
 
 from calico.cli.output import wrap
+from calico.settings import Settings
+from calico.store.api import Note, Put, Transaction
+from calico.store.open import open_store
 
 
 @pytest.mark.parametrize(
@@ -69,3 +72,39 @@ def test_malformed_rules_change_nothing(text: bytes, tmp_path: Path) -> None:
     assert outcome.err.startswith(("standard input: ", "standard input, line 1: "))
     assert outcome.err.endswith("\nNothing was changed.\n")
     assert run_here(["profile", "WEB", "rule", "json"], tmp_path) == before
+
+
+def test_what_a_terminal_would_obey_is_shown(tmp_path: Path) -> None:
+    outcome = run_here(["explain", "a\nb\x1b[31m\x9b", "c", "tcp", "80"], tmp_path)
+    assert "\x1b" not in outcome.err
+    assert "\x9b" not in outcome.err
+    run_here(["profile", "add", "WEB"], tmp_path)
+    outcome = run_here(["explain", "a\x1b[31m", "c", "tcp", "80"], tmp_path)
+    assert outcome.err.startswith("a\\x1b[31m is no workload, ")
+
+
+def test_document_is_never_guessed(tmp_path: Path) -> None:
+    run_here(["profile", "add", "WEB"], tmp_path)
+    (tmp_path / "only.json").write_text(run_here(["datastore", "export"], tmp_path).out)
+    for words in (
+        ["datastore", "import", "--replace", "-f", str(tmp_path)],
+        ["explain", "a", "b", "tcp", "80", "--snapshot="],
+        ["reach", f"--snapshot={tmp_path}"],
+    ):
+        outcome = run_here(words, tmp_path)
+        assert outcome.code == 1
+        assert "names no file" in outcome.err
+
+
+def test_reach_refuses_hosts_and_names_what_answers_for_them(tmp_path: Path) -> None:
+    store = open_store(Settings.from_environment(environment(tmp_path)))
+    puts = (
+        Put("/calico/v1/host/host1/config/marker", b"created"),
+        Put("/calico/bgp/v1/host/host1/ip_addr_v4", b"172.20.0.1"),
+    )
+    store.commit(Transaction((), puts, Note("test", "h", "test")))
+    store.close()
+    for word in ("host1", "172.20.0.1"):
+        outcome = run_here(["reach", word], tmp_path)
+        assert outcome.code == 1
+        assert outcome.err.startswith(f"{word} is host host1: ")

@@ -53,7 +53,8 @@ GROUP = Group(
         "--mac=<MAC>": "The source MAC in the frame, when it is not SRC's own.",
         "--prove": "Also send the packet, from inside SRC, which must be on this host,"
         " and print the rules that it met in the kernel beside the explanation. Exit"
-        " code 3 when they differ. Nothing of the packet stays behind.",
+        " code 3 when they differ, and 1 when it was not seen. Nothing of it"
+        " stays behind.",
         "--bundle=<FILE>": "Where to write what a report needs when they differ;"
         " calico-disagreement.json by default.",
         "--snapshot=<FILE>": "Ask a document that `datastore export` wrote, instead"

@@ -8,10 +8,10 @@ GROUP = Group(
         "Show who can talk to whom, on which protocols and ports: exactly, for all"
         " packets at once. A cell is what outbound policy of the sender and inbound"
         " policy of the receiver both allow of new flows. Addresses that no endpoint"
-        " has are outside, split by the networks that rules name; what a host sends"
-        " to its own workloads is not judged and not shown. With --shadowed: rules"
-        " that can never decide anything, what hides them, and a packet that shows"
-        " it."
+        " has are outside, split by the networks that rules name. What a host and its"
+        " own workloads send to each other is not shown, nor what a workload sends to"
+        " itself. With --shadowed: rules that can never decide anything, what hides"
+        " them, and a packet that shows it."
     ),
     forms=(
         Form(
