@@ -15,7 +15,7 @@ from strategies import (
     snapshots,
 )
 
-from calico.compiler.host import compile_host
+from calico.compiler.host import Kept, compile_host
 from calico.compiler.incremental import HostCompiler
 from calico.ir.delta import diff
 from calico.ir.match import TagSetId
@@ -125,3 +125,10 @@ def test_state_holds_exactly_what_its_parts_refer_to(snapshot: Snapshot) -> None
     again = compile_host(snapshot, HOST)
     assert diff(state, again).is_empty()
     assert not compile_host(snapshot, OTHER).endpoints.keys() & state.endpoints.keys()
+
+
+@given(snapshots())
+def test_profiles_kept_for_other_hosts_are_those_of_each(snapshot: Snapshot) -> None:
+    kept: Kept = {}
+    for host in (HOST, OTHER, HOST):
+        assert compile_host(snapshot, host, kept=kept) == compile_host(snapshot, host)

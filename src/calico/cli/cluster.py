@@ -5,7 +5,7 @@ each host must do is compiled by the function that its agent compiles with.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from calico.cli.call import Call
@@ -15,7 +15,7 @@ from calico.codec.keys import (
     POLICY_PREFIX,
     bgp_address_key,
 )
-from calico.compiler.host import compile_host
+from calico.compiler.host import Kept, compile_host
 from calico.compiler.problems import refusal_problem
 from calico.ir.state import DesiredState
 from calico.model.names import EndpointKey, HostName, ProfileId, Revision
@@ -42,6 +42,7 @@ class Cluster:
     revision: Revision
     hosts: Mapping[HostName, tuple[Address, ...]]
     statuses: Mapping[HostName, HostStatus | None] | None
+    _kept: Kept = field(default_factory=Kept, init=False, repr=False, compare=False)
 
     def state_of(
         self, host: HostName, judged: Collection[EndpointKey] | None = None
@@ -53,7 +54,9 @@ class Cluster:
             judged: As for `compile_host`.
         """
         refused = self._refused(host)
-        return compile_host(self.snapshot, host, judged=judged, refused=refused)
+        return compile_host(
+            self.snapshot, host, judged=judged, refused=refused, kept=self._kept
+        )
 
     def _refused(self, host: HostName) -> dict[ProfileId, str]:
         """Find the profiles of this revision that a host's kernel does not take."""

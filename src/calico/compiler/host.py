@@ -46,9 +46,13 @@ from calico.model.names import (
     ProfileId,
     TagName,
 )
+from calico.model.network import HostSettings
 from calico.model.rule import ProfileRules
 from calico.model.snapshot import Snapshot, Undecodable
 from calico.netset import Address, family_of
+
+Kept = dict[tuple[ProfileId, bool], CompiledProfile]
+"""Compiled profiles, by name and whether their drops are logged."""
 
 _NONE_REFUSED: Mapping[ProfileId, str] = MappingProxyType({})
 
@@ -59,6 +63,7 @@ def compile_host(
     *,
     refused: Mapping[ProfileId, str] = _NONE_REFUSED,
     judged: Collection[EndpointKey] | None = None,
+    kept: Kept | None = None,
 ) -> DesiredState:
     """Compute what `host` must do; what cannot be used becomes a deny, by name.
 
@@ -70,6 +75,8 @@ def compile_host(
         judged: The endpoints whose policy is asked for; without it, all. The
             others keep their interfaces, addresses and routes, but pipelines,
             profiles and tag sets are only there as far as these need them.
+        kept: The profiles that were compiled for other hosts of the same
+            snapshot; those that are not there yet are put in.
     """
     settings, problems = compile_settings(snapshot.settings, host)
     problems.update(_undecodable(snapshot, host))
@@ -85,7 +92,9 @@ def compile_host(
     }:
         stages = assemble_stages(names, sources)
         pipelines.update(make_pipelines(names, stages, logs_drops=settings.drop_log))
-    profiles = _profiles(pipelines.values(), sources, logs_drops=settings.drop_log)
+    profiles = _profiles(
+        pipelines.values(), sources, settings, {} if kept is None else kept
+    )
     return DesiredState(
         revision=snapshot.revision,
         settings=settings,
@@ -151,15 +160,24 @@ def _routes(
 
 
 def _profiles(
-    pipelines: Iterable[Pipeline], sources: ProfileSources, *, logs_drops: bool
+    pipelines: Iterable[Pipeline],
+    sources: ProfileSources,
+    settings: HostSettings,
+    kept: Kept,
 ) -> dict[ProfileId, CompiledProfile]:
     stages = {stage for pipeline in pipelines for stage in pipeline.stages}
-    return {
-        stage: compile_profile(stage, rules, logs_drops=logs_drops)
-        for stage in stages
-        if isinstance(stage, str)
-        and isinstance(rules := sources.usable_rules(stage), ProfileRules)
-    }
+    logs_drops = settings.drop_log
+    found: dict[ProfileId, CompiledProfile] = {}
+    for stage in stages:
+        if not isinstance(stage, str):
+            continue
+        rules = sources.usable_rules(stage)
+        if isinstance(rules, ProfileRules):
+            key = stage, logs_drops
+            if key not in kept:
+                kept[key] = compile_profile(stage, rules, logs_drops=logs_drops)
+            found[stage] = kept[key]
+    return found
 
 
 def _tag_sets(
