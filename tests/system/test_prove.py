@@ -126,6 +126,23 @@ def test_nothing_of_a_probe_stays_behind(user: LabUser) -> None:
     assert user.done(*look) == before
 
 
+@pytest.mark.parametrize("name", ["TERM", "HUP", "INT"])
+def test_nothing_stays_behind_when_it_is_ended(name: str, user: LabUser) -> None:
+    # Nobody answers there, so it waits for some seconds.
+    explain_it = "calicoctl explain web far tcp 5433 --ipv4 --prove"
+    script = (
+        f"python3 -c 'import signal, os, sys; signal.signal(signal.SIGINT,"
+        " signal.default_int_handler); os.execvp(sys.argv[1], sys.argv[1:])'"
+        f" {explain_it} & pid=$!;"
+        " until nft list tables | grep -q calico-trace; do :; done;"
+        " until conntrack -L 2>/dev/null | grep -q dport=5433; do :; done;"
+        f" kill -{name} $pid; wait $pid; echo code $?;"
+        " conntrack -L 2>/dev/null | grep dport=5433; nft list tables"
+    )
+    ended = user.lab("run", "--", "sh", "-c", script)
+    assert ended.stdout == "code 130\ntable inet calico\n", ended.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

@@ -6,6 +6,7 @@ verdict and every named place that spoke: the comments of the kernel's rules and
 the origins of the explainer's steps, in order.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -190,6 +191,9 @@ def send_probes(found: Explanation, ends: Ends, here: HostName) -> Iterator[Proo
     Raises:
         CalicoError: A probe could not be sent, and why.
     """
+    # Whoever ends us wants the packet forgotten, too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     for journey in found.answer.journeys:
         for leg in journey.legs:
             if leg.host == here:

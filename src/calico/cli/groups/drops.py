@@ -5,11 +5,11 @@ from calico.cli.grammar import Example, Form, Group
 GROUP = Group(
     name="drops",
     about=(
-        "The last packets that this host dropped, each with the endpoint that was"
-        " judged, what was judged, and the rule or the reason. The kernel logs a few"
-        " a second of each endpoint and direction, and drops the others all the same:"
-        " `profile <PROFILE> rule show --counters` counts every one. The parameter"
-        " DropLog switches the log off."
+        "The last packets that this host dropped since its agent started, each with"
+        " the endpoint that was judged, what was judged, and the rule or the reason."
+        " The kernel logs a few a second of each endpoint and direction, and drops the"
+        " others all the same: `profile <PROFILE> rule show --counters` counts every"
+        " one. The parameter DropLog switches the log off."
     ),
     forms=(
         Form(
