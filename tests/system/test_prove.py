@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import pytest
-from lab_user import CALICOCTL, NOBODY, LabUser, lab_user
+from lab_user import CALICOCTL, NOBODY, PYTHON, LabUser, lab_user
 
 pytestmark = pytest.mark.system
 
@@ -131,7 +131,7 @@ def test_nothing_stays_behind_when_it_is_ended(name: str, user: LabUser) -> None
     # Nobody answers there, so it waits for some seconds.
     explain_it = "calicoctl explain web far tcp 5433 --ipv4 --prove"
     script = (
-        f"python3 -c 'import signal, os, sys; signal.signal(signal.SIGINT,"
+        f"{PYTHON} -c 'import signal, os, sys; signal.signal(signal.SIGINT,"
         " signal.default_int_handler); os.execvp(sys.argv[1], sys.argv[1:])'"
         f" {explain_it} & pid=$!;"
         " until nft list tables | grep -q calico-trace; do :; done;"
@@ -200,7 +200,7 @@ def test_address_of_no_machine_is_refused(address: str, user: LabUser) -> None:
     assert "is not the address of one machine" in err
 
 
-def test_two_proofs_at_once_take_ports_of_their_own(user: LabUser) -> None:
+def test_proofs_at_once_take_ports_of_their_own(user: LabUser) -> None:
     one = "calicoctl explain web db tcp 5432 --ipv4 --prove"
     script = f"{one} & {one} & {one} & wait"
     ended = user.lab("run", "--", "sh", "-c", script)

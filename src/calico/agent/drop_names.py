@@ -22,9 +22,9 @@ from calico.ir.origin import (
     SourceCheck,
 )
 from calico.ir.state import DesiredState, LocalEndpoint
-from calico.linux.nflog import HookOfPacket
 from calico.model.names import EndpointKey
 from calico.model.rule import Direction
+from calico.render.objects import HookPoint
 
 _FIXED = {name.prefix: name for name in FIXED_NAMES}
 _REASONS = {
@@ -124,11 +124,11 @@ def reason_of(origin: Origin | OfInterface) -> DropReason:
             assert_never(origin)
 
 
-def place_of(direction: Direction, hook: HookOfPacket | None) -> DropPlace:
+def place_of(direction: Direction, hook: HookPoint | None) -> DropPlace:
     """Say what was being judged when a packet was dropped."""
-    if hook is HookOfPacket.PREROUTING:
+    if hook is HookPoint.PREROUTING:
         return DropPlace.SOURCE_CHECK
-    if hook is HookOfPacket.INPUT:
+    if hook is HookPoint.INPUT:
         return DropPlace.TO_HOST
     match direction:
         case Direction.INBOUND:

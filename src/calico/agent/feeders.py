@@ -75,6 +75,7 @@ def feed_checks(open_store: Callable[[], Store], queue: Queue) -> None:
             queue.put(StoreChecked(_find_damage(open_store)))
         except Unavailable:
             pause_s = CHECK_AGAIN_S
+        # The thread is for this alone, and nothing happens that it could wait for.
         time.sleep(pause_s)
 
 

@@ -46,6 +46,7 @@ def _wait_while_coming_up(connection: Connection, deadline: float) -> None:
         open_namespace(connection.namespace) as namespace,
         closing(Workload(namespace, connection.interface)) as workload,
     ):
+        # It takes milliseconds: not worth hearing of the workload's own events.
         while workload.is_coming_up() and time.monotonic() < deadline:
             time.sleep(_PAUSE_S)
 

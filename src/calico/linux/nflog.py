@@ -30,6 +30,7 @@ from calico.linux.netfilter import (
 )
 from calico.linux.packet_headers import PacketHeaders, decode_headers
 from calico.model.errors import Unavailable
+from calico.render.objects import HookPoint
 
 COPY_BYTES = 128
 """How much of each packet is told: the headers, with room for options."""
@@ -68,16 +69,6 @@ class _Attr(IntEnum):
     SEQUENCE = 12
 
 
-class HookOfPacket(IntEnum):
-    """Where in the packet's way the rule stands, as the kernel numbers it."""
-
-    PREROUTING = 0
-    INPUT = 1
-    FORWARD = 2
-    OUTPUT = 3
-    POSTROUTING = 4
-
-
 @dataclass(frozen=True, slots=True)
 class LoggedPacket:
     """A packet that a rule told the log about.
@@ -94,7 +85,7 @@ class LoggedPacket:
     """
 
     prefix: str
-    hook: HookOfPacket | None
+    hook: HookPoint | None
     in_interface: str
     out_interface: str
     sender_mac: bytes
@@ -231,9 +222,9 @@ def _text(raw: bytes) -> str:
     return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
 
-def _hook(head: bytes) -> HookOfPacket | None:
+def _hook(head: bytes) -> HookPoint | None:
     number = head[_HOOK_AT] if len(head) > _HOOK_AT else None
-    return next((hook for hook in HookOfPacket if hook == number), None)
+    return next((hook for hook in HookPoint if hook.value == number), None)
 
 
 def _interface(raw: bytes | None) -> str:

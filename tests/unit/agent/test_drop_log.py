@@ -11,10 +11,11 @@ from calico.control.protocol import Method, Request
 from calico.ir.drop_name import DropName, OfInterface
 from calico.ir.origin import Fault, FaultOrigin, Fixed, FixedOrigin, RuleOrigin
 from calico.ir.state import DesiredState, LocalEndpoint, Pipeline, PipelineKey
-from calico.linux.nflog import HookOfPacket, LoggedPacket
+from calico.linux.nflog import LoggedPacket
 from calico.linux.packet_headers import PacketHeaders
 from calico.model.names import InterfaceName, ProfileId
 from calico.model.rule import Direction
+from calico.render.objects import HookPoint
 
 GONE = ProfileId("GONE")
 AT = "2026-01-02T03:04:05.678Z"
@@ -43,7 +44,7 @@ def packet(
 ) -> LoggedPacket:
     return LoggedPacket(
         prefix=name.prefix,
-        hook=HookOfPacket.FORWARD,
+        hook=HookPoint.FORWARD,
         in_interface="cali0",
         out_interface="cali1",
         sender_mac=b"",

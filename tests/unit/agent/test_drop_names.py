@@ -16,9 +16,9 @@ from calico.ir.origin import (
     SourceCheck,
 )
 from calico.ir.state import DesiredState, LocalEndpoint, Pipeline, PipelineKey
-from calico.linux.nflog import HookOfPacket
 from calico.model.names import EndpointKey, InterfaceName, ProfileId
 from calico.model.rule import Direction
+from calico.render.objects import HookPoint
 
 WEB = ProfileId("WEB")
 IN, OUT = Direction.INBOUND, Direction.OUTBOUND
@@ -147,15 +147,15 @@ def test_every_fixed_name_has_a_reason() -> None:
 @pytest.mark.parametrize(
     ("direction", "hook", "place"),
     [
-        (OUT, HookOfPacket.PREROUTING, DropPlace.SOURCE_CHECK),
-        (OUT, HookOfPacket.INPUT, DropPlace.TO_HOST),
-        (OUT, HookOfPacket.FORWARD, DropPlace.OUTBOUND),
-        (IN, HookOfPacket.FORWARD, DropPlace.INBOUND),
-        (IN, HookOfPacket.OUTPUT, DropPlace.INBOUND),
+        (OUT, HookPoint.PREROUTING, DropPlace.SOURCE_CHECK),
+        (OUT, HookPoint.INPUT, DropPlace.TO_HOST),
+        (OUT, HookPoint.FORWARD, DropPlace.OUTBOUND),
+        (IN, HookPoint.FORWARD, DropPlace.INBOUND),
+        (IN, HookPoint.OUTPUT, DropPlace.INBOUND),
         (IN, None, DropPlace.INBOUND),
     ],
 )
 def test_place_follows_from_direction_and_hook(
-    direction: Direction, hook: HookOfPacket | None, place: DropPlace
+    direction: Direction, hook: HookPoint | None, place: DropPlace
 ) -> None:
     assert place_of(direction, hook) is place

@@ -75,12 +75,9 @@ def test_malformed_rules_change_nothing(text: bytes, tmp_path: Path) -> None:
 
 
 def test_what_a_terminal_would_obey_is_shown(tmp_path: Path) -> None:
-    outcome = run_here(["explain", "a\nb\x1b[31m\x9b", "c", "tcp", "80"], tmp_path)
-    assert "\x1b" not in outcome.err
-    assert "\x9b" not in outcome.err
     run_here(["profile", "add", "WEB"], tmp_path)
-    outcome = run_here(["explain", "a\x1b[31m", "c", "tcp", "80"], tmp_path)
-    assert outcome.err.startswith("a\\x1b[31m is no workload, ")
+    outcome = run_here(["explain", "a\x1b[31m\x9b", "c", "tcp", "80"], tmp_path)
+    assert outcome.err.startswith("a\\x1b[31m\\x9b is no workload, ")
 
 
 def test_document_is_never_guessed(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calico.linux.netfilter import attribute
-from calico.linux.nflog import HookOfPacket, decode_packet
+from calico.linux.nflog import decode_packet
 from calico.linux.packet_headers import PacketHeaders
+from calico.render.objects import HookPoint
 
 MAC = bytes.fromhex("020000000001")
 
@@ -25,7 +26,7 @@ def test_attributes_are_read() -> None:
     )
     found = decode_packet(body)
     assert found.prefix == "calico inbound 12"
-    assert found.hook is HookOfPacket.FORWARD
+    assert found.hook is HookPoint.FORWARD
     assert (found.in_interface, found.out_interface) == ("lo", "")
     assert found.sender_mac == MAC
     assert found.headers == PacketHeaders()
