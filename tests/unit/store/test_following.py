@@ -129,7 +129,7 @@ def test_removal_of_much_by_the_same_store_is_believed(store: MemoryStore) -> No
         _commit(store, DeletePrefix("/calico/v1/policy/"))
         changes = next(events)
         assert isinstance(changes, Changes)
-        assert {value for _, value in changes.items} == {None}
+        assert all(value is None for _, value in changes.items)
         assert len(changes.items) == N_MANY
         assert opened.n_opened == 2, "a second client has confirmed it"
 
