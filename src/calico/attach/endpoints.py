@@ -23,7 +23,7 @@ from calico.linux.veth import delete_veth
 from calico.model.endpoint import WorkloadEndpoint
 from calico.model.names import EndpointId, EndpointKey, InterfaceName, Revision
 from calico.model.snapshot import Undecodable
-from calico.store.api import KeyValue, Scope, Transaction, View
+from calico.store.api import Compare, KeyValue, Scope, Transaction, View
 from calico.store.resources import decode_item, put_resource
 
 _ENDPOINT_ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -114,8 +114,16 @@ def change_endpoint(
     container: Container,
     key: EndpointKey,
     change: Callable[[WorkloadEndpoint], WorkloadEndpoint],
+    compares: tuple[Compare, ...] = (),
 ) -> Revision:
     """Change an endpoint that exists.
+
+    Args:
+        site: Where it is.
+        container: The workload.
+        key: The endpoint.
+        change: Says what it becomes.
+        compares: What else must hold.
 
     Raises:
         UnknownWorkload: It is gone.
@@ -132,7 +140,8 @@ def change_endpoint(
         ):
             raise UnknownWorkload(container.text)
         changed = change(_usable(container, decoded[1]))
-        return Transaction((), (put_resource(key, changed),), site.note), None
+        put = put_resource(key, changed)
+        return Transaction(compares, (put,), site.note), None
 
     revision, _ = site.store.update(Scope((place,)), decide)
     return revision

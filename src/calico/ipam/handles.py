@@ -1,0 +1,48 @@
+"""The handles that endpoints' addresses are taken under, and a hold on them.
+
+An address is taken before the endpoint that has it is written. Whoever writes
+the endpoint compares the handle in the same transaction: had the address been
+taken for a leak and given back meanwhile, the endpoint is not written.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+
+from calico.codec.block_json import decode_handle
+from calico.codec.keys import ipam_handle_key
+from calico.ipam.errors import NotHeld
+from calico.model.block import block_of
+from calico.model.names import EndpointKey, HostName, OrchestratorId, WorkloadId
+from calico.netset import Address
+from calico.store.api import Compare, Store
+
+
+def endpoint_handle(key: EndpointKey) -> str:
+    """Return the handle that an endpoint's addresses are taken under."""
+    return handle_prefix(key.host, key.orchestrator, key.workload) + key.endpoint
+
+
+def handle_prefix(
+    host: HostName, orchestrator: OrchestratorId, workload: WorkloadId
+) -> str:
+    """Return what the handles of all endpoints of a workload start with."""
+    return f"{host}.{orchestrator}.{workload}."
+
+
+def hold(store: Store, handle: str, addresses: Collection[Address]) -> Compare:
+    """Return the condition that addresses are still taken under their handle.
+
+    Raises:
+        NotHeld: They no longer are.
+        InvalidResource: The handle in the datastore cannot be read.
+        Unavailable: The datastore cannot be read.
+    """
+    key = ipam_handle_key(handle)
+    item = store.get(key)
+    if item is None:
+        raise NotHeld(handle)
+    counts = decode_handle(handle, item.value).counts
+    for block, number in Counter(map(block_of, addresses)).items():
+        if counts.get(block, 0) < number:
+            raise NotHeld(handle)
+    return Compare(key, item.modified)
