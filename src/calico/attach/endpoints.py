@@ -18,12 +18,13 @@ from calico.codec.keys import (
     endpoints_prefix,
     workload_prefix,
 )
+from calico.ipam.handles import Hold
 from calico.ipam.release import list_handles, release_handle
 from calico.linux.veth import delete_veth
 from calico.model.endpoint import WorkloadEndpoint
 from calico.model.names import EndpointId, EndpointKey, InterfaceName, Revision
 from calico.model.snapshot import Undecodable
-from calico.store.api import Compare, KeyValue, Scope, Transaction, View
+from calico.store.api import KeyValue, Scope, Transaction, View
 from calico.store.resources import decode_item, put_resource
 
 _ENDPOINT_ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -114,7 +115,7 @@ def change_endpoint(
     container: Container,
     key: EndpointKey,
     change: Callable[[WorkloadEndpoint], WorkloadEndpoint],
-    compares: tuple[Compare, ...] = (),
+    held: Hold | None = None,
 ) -> Revision:
     """Change an endpoint that exists.
 
@@ -123,7 +124,7 @@ def change_endpoint(
         container: The workload.
         key: The endpoint.
         change: Says what it becomes.
-        compares: What else must hold.
+        held: What holds an address that it gains.
 
     Raises:
         UnknownWorkload: It is gone.
@@ -141,7 +142,9 @@ def change_endpoint(
             raise UnknownWorkload(container.text)
         changed = change(_usable(container, decoded[1]))
         put = put_resource(key, changed)
-        return Transaction(compares, (put,), site.note), None
+        if held is None:
+            return Transaction((), (put,), site.note), None
+        return Transaction((held.compare,), (put, held.put), site.note), None
 
     revision, _ = site.store.update(Scope((place,)), decide)
     return revision

@@ -225,8 +225,10 @@ def _connect(
     place = encode_key(key)
     undo.callback(attempt, lambda: _delete(site, place))
     put = put_resource(key, endpoint)
-    compares = (Compare(place, NO_REVISION), hold(site.store, handle, addresses))
-    revision = site.store.commit(Transaction(compares, (put,), site.note))
+    held_now = hold(site.store, handle, addresses)
+    compares = (Compare(place, NO_REVISION), held_now.compare)
+    written = Transaction(compares, (put, held_now.put), site.note)
+    revision = site.store.commit(written)
     return Attached(endpoint, revision, addresses[0])
 
 

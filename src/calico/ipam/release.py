@@ -102,7 +102,7 @@ def _release(
                 free.update(members)
                 continue
             free.update(a for a in members if block.attributes_of(a) is None)
-            _put_back(ledger, block, members)
+            put_back(ledger, block, members)
         return frozenset(free)
 
     return _change(store, _Part(tuple(by_block)), change, note)
@@ -115,7 +115,8 @@ def _by_block(addresses: Iterable[Address]) -> dict[Network, list[Address]]:
     return by_block
 
 
-def _put_back(ledger: Ledger, block: Block, members: Collection[Address]) -> None:
+def put_back(ledger: Ledger, block: Block, members: Collection[Address]) -> None:
+    """Give addresses of a block back, and the block if nothing keeps it."""
     left = give_back(block, members)
     if left != block:
         _keep(ledger, left)
@@ -171,7 +172,7 @@ def _release_handle(
             if block is not None:
                 members = [a for a in allocated_under(block, handle) if a not in keep]
                 released.extend(members)
-                _put_back(ledger, block, members)
+                put_back(ledger, block, members)
         return released
 
     part = _Part(networks, handles=frozenset([handle]))
