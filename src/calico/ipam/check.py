@@ -100,14 +100,15 @@ def _allocations(survey: Survey) -> Iterator[Finding]:
         for address, known in allocated(block):
             users = survey.users.get(address, ())
             if not users:
-                if address not in survey.of_hosts and _is_leak(survey, address, known):
+                if _is_leak(survey, address, known):
                     yield _leak(survey, address, known)
             elif len(users) == 1 and known.handle is not None:
                 yield from _other_handle(survey, address, known, users[0])
 
 
 def _is_leak(survey: Survey, address: Address, known: Attributes) -> bool:
-    if survey.is_obscured(address):
+    is_own = address in survey.of_hosts or known.handle in survey.handles_of_hosts
+    if is_own or survey.is_obscured(address):
         return False
     owner = survey.owners.get(known.handle or "")
     # An endpoint that is there and has no such address can be read.

@@ -31,6 +31,11 @@ def handle_prefix(
     return f"{host}.{orchestrator}.{workload}."
 
 
+def host_handle(host: HostName) -> str:
+    """Return the handle of the addresses that a host has itself, for a tunnel."""
+    return f"{host}.calico.tunnel.address"
+
+
 class Hold(NamedTuple):
     """What holds addresses while the endpoint that has them is written.
 

@@ -15,7 +15,7 @@ from calico.codec.keys import (
     decode_ipam_handle_key,
 )
 from calico.codec.rule_parts import parse_address
-from calico.ipam.handles import endpoint_handle
+from calico.ipam.handles import endpoint_handle, host_handle
 from calico.model.block import Block, Handle
 from calico.model.endpoint import WorkloadEndpoint
 from calico.model.errors import Compacted, InvalidResource, Unavailable
@@ -42,7 +42,8 @@ class Survey:
         handles: The handles; `None` for one that cannot be read.
         pools: The pools.
         users: The endpoints that have an address, by address.
-        of_hosts: The addresses that hosts use themselves.
+        of_hosts: The addresses that hosts say they use themselves.
+        handles_of_hosts: What hosts that there are take such addresses under.
         owners: The endpoint of each handle that an endpoint could use.
         endpoints: The items of the endpoints.
         obscure: The values of the endpoints that cannot be read.
@@ -57,6 +58,7 @@ class Survey:
     pools: Mapping[Network, Pool | Undecodable]
     users: Mapping[Address, tuple[EndpointKey, ...]]
     of_hosts: frozenset[Address]
+    handles_of_hosts: frozenset[str]
     owners: Mapping[str, EndpointKey]
     endpoints: Mapping[EndpointKey, KeyValue]
     obscure: tuple[bytes, ...]
@@ -124,6 +126,7 @@ def make_survey(ipam: Listing, others: Iterable[KeyValue]) -> Survey:
         pools=people.pools,
         users={a: tuple(keys) for a, keys in people.users.items()},
         of_hosts=frozenset(people.of_hosts),
+        handles_of_hosts=frozenset(map(host_handle, people.hosts)),
         owners={endpoint_handle(key): key for key in people.endpoints},
         endpoints=people.endpoints,
         obscure=tuple(people.obscure),

@@ -17,7 +17,7 @@ from calico.codec.keys import (
 from calico.ipam.assign import Claim, assign, assign_next
 from calico.ipam.check import Kind, check
 from calico.ipam.errors import NotHeld
-from calico.ipam.handles import endpoint_handle, hold
+from calico.ipam.handles import endpoint_handle, hold, host_handle
 from calico.ipam.mend import Mender, Outcome
 from calico.ipam.release import read_attributes, release, release_handle
 from calico.ipam.survey import read_survey
@@ -389,6 +389,15 @@ def test_address_of_a_tunnel_is_no_leak() -> None:
     tunnel = SettingKey("IpInIpTunnelAddr", HostName("h1"))
     world.put(put_resource(tunnel, str(address)))
     assert world.found() == []
+
+
+def test_address_that_a_host_has_itself_is_a_leak_once_the_host_is_gone() -> None:
+    world = World()
+    for host in ("h1", "gone"):
+        handle = host_handle(HostName(host))
+        claim = Claim(HostName(host), Attributes(handle), NOTE)
+        address = assign_next(world.store, Family.V4, claim, POOL)
+    assert world.found() == [(Kind.LEAK, str(address))]
 
 
 def test_many_leaks_of_one_handle_in_many_blocks_are_all_freed() -> None:
