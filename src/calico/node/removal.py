@@ -10,7 +10,9 @@ from calico.control.protocol import SOCKET_NAME
 from calico.linux.host_links import RouteSocket, delete_link, delete_route
 from calico.linux.nft_socket import NftSocket
 from calico.linux.sysctl import MEMORY_NAME, restore_host
+from calico.node.bird import BirdFiles
 from calico.node.pidfile import FILE_NAME, AlreadyRunning, hold_pidfile
+from calico.node.state import STATE_NAME
 
 _GONE = frozenset({errno.ENODEV, errno.ESRCH, errno.ENOENT})
 
@@ -41,14 +43,22 @@ def remove_dataplane(run_dir: Path, interfaces: Collection[str]) -> tuple[str, .
     finally:
         nft.close()
     restore_host(run_dir / MEMORY_NAME)
+    BirdFiles(run_dir).retire()
     return ()
 
 
 def remove_leftovers(run_dir: Path) -> None:
-    """Remove the files of a supervisor that was killed, if nobody has followed it."""
+    """Remove what a supervisor that was killed has left, if nobody has followed it.
+
+    Its BIRD is ended as it would have ended it.
+    """
     if (run_dir / FILE_NAME).exists():
         with suppress(AlreadyRunning), hold_pidfile(run_dir):
-            (run_dir / SOCKET_NAME).unlink(missing_ok=True)
+            files = BirdFiles(run_dir)
+            files.kill_leftover()
+            files.remove()
+            for name in (SOCKET_NAME, STATE_NAME):
+                (run_dir / name).unlink(missing_ok=True)
 
 
 def _remove_links(interfaces: frozenset[str]) -> tuple[str, ...]:

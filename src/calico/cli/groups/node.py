@@ -28,6 +28,13 @@ GROUP = Group(
             'a list of {"hostname", "bird_ipv4", "bird_ipv6", "as_num", "as_inherited",'
             ' "peers_v4", "peers_v6"}; peers are lists of {"ip", "as_num"}',
         ),
+        Form("node bgp peer add <PEER_IP> as <AS_NUM>", "bgp.add_peer"),
+        Form("node bgp peer remove <PEER_IP>", "bgp.remove_peer"),
+        Form(
+            "node bgp peer show [--ipv4 | --ipv6]",
+            "bgp.show_peers",
+            'a list of {"ip", "as_num"}; as_num is "?" where it cannot be read',
+        ),
     ),
     options={
         "--ip=<IP>": "This host's IPv4 address. Without it, the last one that belongs"
