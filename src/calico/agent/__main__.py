@@ -101,7 +101,6 @@ def main() -> int:
     words.add_argument("--nft-fd", type=int, required=True)
     words.add_argument("--supervisor", type=int, required=True)
     words.add_argument("--table-owned", action="store_true")
-    words.add_argument("--without-routes", action="store_true")
     given = words.parse_args()
     _die_with(given.supervisor)
     # Everything that is read at the start stays; the loop begins it again.

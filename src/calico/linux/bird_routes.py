@@ -20,19 +20,6 @@ _N_TRIES = 5
 _KEPT_FIELDS = ("family", "dst_len", "table", "proto", "type")
 
 
-def has_bird_routes() -> bool:
-    """Report whether BIRD has left routes in this namespace.
-
-    Raises:
-        Unavailable: The kernel does not say.
-    """
-    netlink = Netlink()
-    try:
-        return bool(_list(netlink))
-    finally:
-        netlink.close()
-
-
 def delete_bird_routes() -> None:
     """Take out what BIRD has put in; it must not run any more.
 

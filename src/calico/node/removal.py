@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from calico.control.protocol import SOCKET_NAME
 from calico.linux.host_links import RouteSocket, delete_link, delete_route
 from calico.linux.nft_socket import NftSocket
 from calico.linux.sysctl import MEMORY_NAME, restore_host
-from calico.node.bird import BirdFiles
+from calico.node.bird import BirdProcess, bird_signal
 from calico.node.pidfile import FILE_NAME, AlreadyRunning, hold_pidfile
 from calico.node.state import STATE_NAME
 
@@ -43,20 +44,22 @@ def remove_dataplane(run_dir: Path, interfaces: Collection[str]) -> tuple[str, .
     finally:
         nft.close()
     restore_host(run_dir / MEMORY_NAME)
-    BirdFiles(run_dir).retire()
+    BirdProcess(run_dir).retire()
     return ()
 
 
-def remove_leftovers(run_dir: Path) -> None:
+def remove_leftovers(run_dir: Path, number: signal.Signals) -> None:
     """Remove what a supervisor that was killed has left, if nobody has followed it.
 
-    Its BIRD is ended as it would have ended it.
+    Args:
+        run_dir: Where it has left that.
+        number: The signal that it would have got: its BIRD is ended likewise.
     """
     if (run_dir / FILE_NAME).exists():
         with suppress(AlreadyRunning), hold_pidfile(run_dir):
-            files = BirdFiles(run_dir)
-            files.kill_leftover()
-            files.remove()
+            bird = BirdProcess(run_dir)
+            bird.end_leftover(bird_signal(number))
+            bird.remove()
             for name in (SOCKET_NAME, STATE_NAME):
                 (run_dir / name).unlink(missing_ok=True)
 

@@ -25,9 +25,10 @@ from pathlib import Path
 from calico.control.protocol import SOCKET_NAME
 from calico.linux.nft_socket import NftSocket
 from calico.model.errors import CalicoError
-from calico.node.bird import BirdFiles
+from calico.node.bird import BirdProcess, bird_signal
 from calico.node.child import Child
 from calico.node.pidfile import hold_pidfile
+from calico.node.signals import WITHDRAW
 from calico.node.state import STATE_NAME, Backend, NodeState, write_state
 from calico.settings import Settings
 
@@ -35,9 +36,6 @@ OWNERSHIP = "CALICO_TABLE_OWNERSHIP"
 """Set to `off`, the table is created without an owner even where it could be."""
 
 STOP_WITHIN_S = 5.0
-
-WITHDRAW = signal.SIGUSR2
-"""Ends the supervisor like SIGTERM, and has BIRD withdraw its routes."""
 
 _LOG = logging.getLogger("calico.node")
 _STOPS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, WITHDRAW})
@@ -60,13 +58,13 @@ class _Family:
     Attributes:
         agent: The agent.
         bird: BIRD; absent when routes are not our business.
-        files: BIRD's files.
+        process: BIRD's files, and how it is ended.
         run_dir: The run directory.
     """
 
     agent: Child
     bird: Child | None
-    files: BirdFiles
+    process: BirdProcess
     run_dir: Path
 
     @property
@@ -116,15 +114,15 @@ def _open_table() -> _Table:
 
 def _make_family(settings: Settings, backend: Backend, table: _Table) -> _Family:
     settings.log_dir.mkdir(parents=True, exist_ok=True)
-    files = BirdFiles(settings.run_dir, settings.log_dir)
+    process = BirdProcess(settings.run_dir, settings.log_dir)
     agent = Child("agent", partial(_start_agent, table, backend))
     if backend is Backend.NONE:
-        files.retire()
-        return _Family(agent, None, files, settings.run_dir)
-    bird = files.make_child()
-    files.adopt(bird, time.monotonic())
+        process.retire()
+        return _Family(agent, None, process, settings.run_dir)
+    bird = process.make_child()
+    process.adopt(bird, time.monotonic())
     _tell_of_changes(settings.run_dir)
-    return _Family(agent, bird, files, settings.run_dir)
+    return _Family(agent, bird, process, settings.run_dir)
 
 
 def _tell_of_changes(directory: Path) -> None:
@@ -141,7 +139,7 @@ def _supervise(family: _Family) -> None:
         now = time.monotonic()
         for child in family.children:
             child.tend(now)
-        family.files.limit_log()
+        family.process.limit_log()
         if (state := family.state()) != written:
             _tell_state(family.run_dir, state)
             written = state
@@ -173,7 +171,7 @@ def _start_agent(table: _Table, backend: Backend) -> "subprocess.Popen[bytes]":
     if table.is_owned:
         words.append("--table-owned")
     if backend is Backend.NONE:
-        words.append("--without-routes")
+        words.append("--backend=none")
     return subprocess.Popen(
         [sys.executable, "-I", "-m", "calico.agent", *words], pass_fds=(fd,)
     )
@@ -183,9 +181,8 @@ def _stop(family: _Family, came: int) -> None:
     # The agent first: it would tell a BIRD that has ended what to do.
     _end(family.agent, signal.SIGTERM)
     if family.bird is not None:
-        # Killed, it withdraws nothing (see `bird`).
-        _end(family.bird, signal.SIGTERM if came == WITHDRAW else signal.SIGKILL)
-        family.files.remove()
+        _end(family.bird, bird_signal(came))
+        family.process.remove()
 
 
 def _end(child: Child, number: int) -> None:
