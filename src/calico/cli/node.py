@@ -24,13 +24,14 @@ from calico.cli.node_process import (
 )
 from calico.cli.refusal import Refused, require_root
 from calico.codec.keys import POLICY_PREFIXES
-from calico.compiler.routing import is_speakable
+from calico.compiler.routing import compile_routing, is_speakable
 from calico.linux.host_links import RouteSocket
-from calico.node.pidfile import running_pid
 from calico.netset import Address
+from calico.node.pidfile import running_pid
 from calico.node.state import Backend
 from calico.settings import Settings
 from calico.store.api import Transaction, View
+from calico.store.routing import read_routing
 
 _NOT_OURS = re.compile(r"(docker|br-|cbr|virbr|lxcbr|veth|cali|tunl|flannel)")
 _GONE_OPTIONS = {
@@ -199,13 +200,21 @@ def _finish_detached(
     output.line(f"Calico node is running with id: {pid}")
     output.complain("Waiting for successful startup")
     revision = call.store.last_change(POLICY_PREFIXES)
+    speaks_bgp = _speaks_bgp(call, settings)
     wait_enforcing(settings, revision, started)
-    wait_routing(settings)
+    if speaks_bgp:
+        wait_routing(settings)
     output.line("Calico node started successfully")
     if started is not None:
         # It goes on without us, which is what was asked for.
         started.returncode = 0
     return 0
+
+
+def _speaks_bgp(call: Call, settings: Settings) -> bool:
+    """Tell whether there will be a configuration for BIRD."""
+    routing = compile_routing(read_routing(call.store), settings.hostname)
+    return routing.router_id is not None and routing.as_number is not None
 
 
 def _stay(call: Call, settings: Settings, backend: Backend) -> int:
@@ -216,9 +225,11 @@ def _stay(call: Call, settings: Settings, backend: Backend) -> int:
     try:
         output.line(f"Calico node is running with id: {started.pid}")
         revision = call.store.last_change(POLICY_PREFIXES)
+        speaks_bgp = _speaks_bgp(call, settings)
         call.close()
         wait_enforcing(settings, revision, started)
-        wait_routing(settings)
+        if speaks_bgp:
+            wait_routing(settings)
         output.line("Calico node started successfully")
         # Whoever waits for it at the other end of a pipe waits for this line.
         sys.stdout.flush()

@@ -29,12 +29,13 @@ def delete_bird_routes() -> None:
     netlink = Netlink()
     try:
         # One of several routes to a prefix goes at a time.
+        reasons: set[str] = set()
         for _ in range(_N_TRIES):
             found = _list(netlink)
             if not found:
                 return
             answers = netlink.send([_deletion(each) for each in found])
-        reasons = {str(each) for each in answers if each}
+            reasons = {str(each) for each in answers if each}
         raise Unavailable("BIRD's routes", f"cannot be removed: {'; '.join(reasons)}")
     finally:
         netlink.close()
