@@ -13,7 +13,7 @@ from calico.cli.call import Call
 from calico.cli.exit_codes import INTERRUPTED
 from calico.cli.node_backend import choose_backend, require_backend
 from calico.cli.node_config import NodeConfig, decide_node
-from calico.cli.node_name import require_own_name
+from calico.cli.node_name import require_own_name, require_same_host
 from calico.cli.node_process import (
     Supervisor,
     start_attached,
@@ -58,6 +58,8 @@ def start(call: Call) -> int:
             f"The Calico node is running already, process {running}.",
             "`calicoctl node stop` stops it.",
         )
+    if running is not None:
+        require_same_host(settings.run_dir, settings.hostname)
     backend = require_backend(call, wanted, running)
     ipv4, ipv6 = _confirmed(ipv4, ipv6)
     config = NodeConfig(
