@@ -31,6 +31,7 @@ from calico.node.pidfile import running_pid
 from calico.node.state import Backend
 from calico.settings import Settings
 from calico.store.api import Transaction, View
+from calico.store.following import forget_datastore
 from calico.store.routing import read_routing
 
 _NOT_OURS = re.compile(r"(docker|br-|cbr|virbr|lxcbr|veth|cali|tunl|flannel)")
@@ -74,6 +75,8 @@ def start(call: Call) -> int:
     _write(call, config)
     if running is not None:
         return _finish_detached(call, settings, None, running)
+    # Whoever starts a node means the datastore that there is.
+    forget_datastore(settings.run_dir)
     if is_detached:
         started = start_detached(settings, backend)
         return _finish_detached(call, settings, started, started.pid)
