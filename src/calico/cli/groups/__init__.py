@@ -11,6 +11,7 @@ SUMMARIES: Mapping[str, str] = {
     "container": "workloads of this host, their addresses and profiles",
     "pool": "pools that addresses come from",
     "ipam": "which addresses are given away",
+    "bgp": "whom the hosts exchange routes with",
     "node": "this host's agent: start, stop, show, remove",
     "status": "how this host's agent is, and what could not be used",
     "flows": "established flows that were cut, and by which rule",
@@ -22,6 +23,8 @@ SUMMARIES: Mapping[str, str] = {
     "datastore": "the datastore as a document: backup and restore",
     "config": "settings of the agents and of BGP",
     "lab": "hosts and workloads on this machine to try a policy on",
+    "diags": "one archive for whoever looks into a problem",
+    "checksystem": "whether this machine has what Calico needs",
     "version": "the version of calicoctl",
 }
 """The groups in the order of the help, with what each is about."""
