@@ -81,6 +81,11 @@ class SqliteStore:
             where = str(self._session.files.database)
             return select_listing_at(connection, prefix, at, where)
 
+    def list_keys(self, prefix: str) -> Listing:
+        """Return the keys below a prefix with their revisions."""
+        # Values cost next to nothing here, and their checksums are looked at.
+        return self.list_prefix(prefix)
+
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none, and durable."""
         with self._session.writing() as pen:
