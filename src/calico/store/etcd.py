@@ -14,12 +14,10 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 
 from calico.model.errors import (
     CalicoError,
     Conflict,
-    InvalidResource,
     LeaseExpired,
     StoreCorrupt,
     Unavailable,
@@ -29,14 +27,9 @@ from calico.store.etcd_client import EtcdClient, TooLarge
 from calico.store.etcd_faults import EtcdRefused
 from calico.store.etcd_keys import (
     ID_KEY,
-    NOTE_PREFIX,
-    decode_note,
     is_hidden,
-    is_shown,
-    is_within,
-    may_share,
-    scanned_prefix,
 )
+from calico.store.etcd_past import read_history, read_last_change
 from calico.store.etcd_place import EtcdPlace
 from calico.store.etcd_txn import (
     Attempt,
@@ -60,7 +53,6 @@ from calico.store.etcd_wire import (
     compare,
     encode_text,
     put_operation,
-    range_of,
     range_operation,
     range_request,
     txn_request,
@@ -73,7 +65,6 @@ from calico.store.values import (
     KeyValue,
     LeaseId,
     Listing,
-    Note,
     Operation,
     Scope,
     T,
@@ -85,7 +76,6 @@ _N_TRIES = 100
 _N_NAMED = 3
 _PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.05
-_STRANGER = Note("", "", "another program")
 
 
 class EtcdStore:
@@ -174,63 +164,13 @@ class EtcdStore:
 
     def last_change(self, prefixes: tuple[str, ...]) -> Revision:
         """Return the newest revision that changed anything below the prefixes."""
-        found = NO_REVISION
-        for prefix in prefixes:
-            found = max(found, self._last_change(prefix))
-        return found
-
-    def _last_change(self, prefix: str) -> Revision:
-        newest = range_request(
-            *range_of(prefix), limit=1, keys_only=True, newest_first=True
-        )
-        notes = range_request(*range_of(NOTE_PREFIX), keys_only=True)
-        answer = self._client.look(
-            (range_operation(newest), range_operation(notes)),
-            f"read below {prefix!r}",
-        )
-        present = max(
-            (kv.modified for kv in answer.ranges[0].items if not is_hidden(kv.key)),
-            default=NO_REVISION,
-        )
-        noted = [
-            (kv.key.removeprefix(NOTE_PREFIX), kv.modified)
-            for kv in answer.ranges[1].items
-        ]
-        shared = [each for each in noted if may_share(each[0], prefix)]
-        last = max((modified for _, modified in shared), default=NO_REVISION)
-        if last <= present or all(is_within(each[0], prefix) for each in shared):
-            return max(last, present)
-        return self._last_within(prefix, present, last)
-
-    def _last_within(self, prefix: str, present: Revision, last: Revision) -> Revision:
-        """Find out whether something was deleted that only part of a section is."""
-        events = self._client.scan(scanned_prefix(prefix), Revision(present + 1), last)
-        return max(
-            (at for at, change in events if is_shown(change.key, prefix)),
-            default=present,
-        )
+        return read_last_change(self._client, prefixes)
 
     def history(
         self, prefix: str = "", *, before: Revision | None = None, limit: int = 100
     ) -> tuple[HistoryEntry, ...]:
         """Return the remembered revisions that touched a prefix, newest first."""
-        notes, _ = self._client.list_range(NOTE_PREFIX, keys_only=True)
-        last = max((kv.modified for kv in notes), default=NO_REVISION)
-        if before is not None:
-            last = Revision(min(last, before - 1))
-        if last <= NO_REVISION:
-            return ()
-        events = self._client.scan(scanned_prefix(prefix), self._client.oldest(), last)
-        keys: dict[Revision, list[str]] = {}
-        why: dict[Revision, tuple[Note, float]] = {}
-        for revision, change in events:
-            if change.key.startswith(NOTE_PREFIX) and change.value is not None:
-                with suppress(InvalidResource):
-                    why[revision] = decode_note(change.value)
-            elif is_shown(change.key, prefix):
-                keys.setdefault(revision, []).append(change.key)
-        newest = sorted(keys, reverse=True)[:limit]
-        return tuple(_entry(each, why.get(each), keys[each]) for each in newest)
+        return read_history(self._client, prefix, before, limit)
 
     def grant(self, ttl_s: float) -> LeaseId:
         """Begin a lease; of whole seconds, and no less than etcd's least."""
@@ -381,13 +321,6 @@ def _make_id(client: EtcdClient) -> bytes:
     except EtcdRefused as error:
         raise client.unexpected(error) from None
     return made if answer.succeeded else answer.ranges[0].items[0].value
-
-
-def _entry(
-    revision: Revision, why: tuple[Note, float] | None, keys: list[str]
-) -> HistoryEntry:
-    note, time_s = why or (_STRANGER, 0.0)
-    return HistoryEntry(revision, time_s, note, tuple(sorted(keys, key=encode_text)))
 
 
 def _what(transaction: Transaction) -> str:
