@@ -245,6 +245,17 @@ class EtcdCluster:
             "etcd to be healthy",
         )
 
+    def wait_until_listening(self) -> None:
+        """Wait until every member takes connections, of whatever kind."""
+
+        def is_listening(member: Member) -> bool:
+            host, _, port = member.url.partition("://")[2].rpartition(":")
+            with suppress(OSError), socket.create_connection((host, int(port)), 1):
+                return True
+            return False
+
+        wait_for(lambda: all(map(is_listening, self.members)), "etcd to listen")
+
     def stop(self) -> None:
         """End all members."""
         for member in self.members:
@@ -262,6 +273,7 @@ def etcd_cluster(
     extra: Sequence[str] = (),
     address: str = "127.0.0.1",
     before: Sequence[str] = (),
+    wait: bool = True,
 ) -> Iterator[EtcdCluster]:
     """Run a cluster of etcd members.
 
@@ -274,6 +286,7 @@ def etcd_cluster(
         extra: More flags for each member.
         address: What they listen on.
         before: The command to run them under, such as `ip netns exec NAME`.
+        wait: Begin only when they answer; not possible in another namespace.
     """
     own = Path(tempfile.mkdtemp(prefix="calico-etcd-"))
     base = own if directory is None else directory
@@ -287,7 +300,7 @@ def etcd_cluster(
     try:
         for member in members:
             member.start()
-        if not before:
+        if wait and not before:
             cluster.wait_until_healthy()
         yield cluster
     finally:

@@ -8,8 +8,10 @@ the first step that fails is the reason. Only an error costs this.
 import json
 import socket
 import ssl
+from datetime import UTC, datetime
 from typing import NamedTuple
 
+from calico.store.etcd_certificate import has_expired
 from calico.store.etcd_place import Endpoint, EtcdPlace
 
 _PATIENCE_S = 2.0
@@ -92,6 +94,11 @@ def _ask(
             return _judge(_exchange(secure), details)
     except ssl.SSLCertVerificationError as error:
         return _distrust(endpoint, error, place)
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        return Finding(
+            "hangs up when TLS begins, as one that does not speak TLS does",
+            ("write its URL with http:// if it speaks none",),
+        )
     except ssl.SSLError as error:
         return _refused(error, place)
     except OSError as error:
@@ -112,10 +119,9 @@ def _exchange(connection: socket.socket) -> bytes:
 
 
 def _judge(answer: bytes, details: str) -> Finding:
-    if answer[:1] == bytes((_TLS_ALERT,)) or b"HTTPS server" in answer:
-        return Finding(
-            "speaks TLS, and was asked without", ("write its URL with https://",)
-        )
+    if not answer or answer[:1] == bytes((_TLS_ALERT,)) or b"HTTPS server" in answer:
+        how = "speaks TLS" if answer else "hangs up, as one that speaks TLS does"
+        return Finding(how, ("write its URL with https:// if it speaks TLS",))
     try:
         version = str(json.loads(answer.partition(b"\r\n\r\n")[2])["etcdserver"])
         numbers = tuple(int(each) for each in version.split(".")[:2])
@@ -164,7 +170,13 @@ def _refused(error: ssl.SSLError, place: EtcdPlace) -> Finding:
             "asks for a certificate, and none was shown",
             ("set ETCD_CERT_FILE and ETCD_KEY_FILE",),
         )
-    why = "it has expired" if "expired" in reason else reason or str(error)
+    if has_expired(place.certificate, datetime.now(UTC)):
+        return Finding(
+            f"does not accept the certificate in {place.settings.cert_file}: it has"
+            " expired",
+            ("renew it",),
+        )
+    why = reason or str(error)
     return Finding(
         f"does not accept the certificate in {place.settings.cert_file}: {why}",
         ("have one signed by the authority that etcd trusts (--trusted-ca-file)",),
