@@ -54,7 +54,14 @@ from calico.model.snapshot import (
     SettingKey,
     Undecodable,
 )
-from calico.store.feed import Changes, Everything, StoreAnswers, StoreSilent
+from calico.store.feed import (
+    Changes,
+    Everything,
+    StoreAnswers,
+    StoreDiffered,
+    StoreHeld,
+    StoreSilent,
+)
 
 _MAX_TOGETHER = 10_000
 _LOG_LEVEL = "LogSeverityScreen"
@@ -162,23 +169,28 @@ class Agent:
     def _take_from_store(self, event: StoreEvent) -> None:
         match event:
             case Everything():
-                if self._is_complete:
-                    present = {key for key, _ in event.items}
-                    for key in set(self._compiler.keys()) - present:
-                        self._set(key, None, event)
-                self._take_items(event)
-                self._is_complete = True
-                self._reporting.store_answers()
+                self._take_everything(event)
             case Changes():
                 self._take_items(event)
             case StoreSilent():
                 self._reporting.store_is_silent(event.reason)
             case StoreAnswers():
                 self._reporting.store_answers()
+            case StoreHeld() | StoreDiffered():
+                self._reporting.store_is_doubted(event)
             case StoreChecked():
                 self._reporting.note_problem("datastore", event.damage)
             case _:
                 assert_never(event)
+
+    def _take_everything(self, event: Everything) -> None:
+        if self._is_complete:
+            present = {key for key, _ in event.items}
+            for key in set(self._compiler.keys()) - present:
+                self._set(key, None, event)
+        self._take_items(event)
+        self._is_complete = True
+        self._reporting.store_answers()
 
     def _take_items(self, event: Everything | Changes) -> None:
         for key, value in event.items:

@@ -24,6 +24,7 @@ from calico.control.protocol import (
 )
 from calico.model.errors import CalicoError
 from calico.model.names import NO_REVISION, HostName, Revision
+from calico.store.feed import StoreDiffered, StoreHeld
 
 MAX_CUTS = 50
 
@@ -227,8 +228,24 @@ class Reporting:
     def store_answers(self) -> None:
         """Take down that the datastore answers."""
         if self._degraded:
+            if self._degraded == f"datastore: {self._own.get('datastore')}":
+                del self._own["datastore"]
             self._degraded = ""
             self.journal.info("datastore", "the datastore answers again")
+
+    def store_is_doubted(self, doubt: StoreHeld | StoreDiffered) -> None:
+        """Take down that the datastore is not what it should be."""
+        if isinstance(doubt, StoreHeld):
+            self.store_is_silent(doubt.reason)
+            # Told to the cluster too: that makes the later revision it takes.
+            self._own["datastore"] = doubt.reason
+            self._publish()
+            return
+        self.journal.error(
+            "datastore",
+            f"{doubt.n_objects} objects were not as the datastore has them: changes"
+            " did not arrive; everything is read again",
+        )
 
     def _publish(self) -> None:
         self._publisher.publish(Report(self._in_force, self.problems()))

@@ -142,13 +142,15 @@ class Store(Protocol):
         """
         ...
 
-    def list_keys(self, prefix: str) -> Listing:
-        """Return the keys below a prefix with their revisions, as of now.
+    def list_keys(self, prefix: str, at: Revision | None = None) -> Listing:
+        """Return the keys below a prefix with their revisions, at one revision.
 
-        The values of the items may be empty: a store across a network does not
-        send them.
+        As `list_prefix`, but the values of the items may be empty: a store across
+        a network does not send them.
 
         Raises:
+            Compacted: That revision is no longer remembered.
+            StoreWentBack: That revision is not reached yet.
             Unavailable: The store cannot be read.
         """
         ...

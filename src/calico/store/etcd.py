@@ -106,9 +106,9 @@ class EtcdStore:
         items, revision = self._client.list_range(prefix, at)
         return Listing(tuple(kv for kv in items if not is_hidden(kv.key)), revision)
 
-    def list_keys(self, prefix: str) -> Listing:
+    def list_keys(self, prefix: str, at: Revision | None = None) -> Listing:
         """Return the keys below a prefix with their revisions, without values."""
-        items, revision = self._client.list_range(prefix, keys_only=True)
+        items, revision = self._client.list_range(prefix, at, keys_only=True)
         return Listing(tuple(kv for kv in items if not is_hidden(kv.key)), revision)
 
     def commit(self, transaction: Transaction) -> Revision:

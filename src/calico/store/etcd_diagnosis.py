@@ -90,8 +90,7 @@ def _ask(
     if context is None:
         return _judge(_exchange(connection), details)
     try:
-        with context.wrap_socket(connection, server_hostname=endpoint.host) as secure:
-            return _judge(_exchange(secure), details)
+        secure = context.wrap_socket(connection, server_hostname=endpoint.host)
     except ssl.SSLCertVerificationError as error:
         return _distrust(endpoint, error, place)
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
@@ -99,15 +98,13 @@ def _ask(
             "hangs up when TLS begins, as one that does not speak TLS does",
             ("write its URL with http:// if it speaks none",),
         )
-    except ssl.SSLError as error:
-        return _refused(error, place)
     except OSError as error:
-        if place.certificate is None:
-            return Finding(
-                f"ends the connection: {_words(error)}",
-                ("set ETCD_CERT_FILE and ETCD_KEY_FILE if it wants a certificate",),
-            )
-        return Finding(f"does not answer: {_words(error)}", ())
+        return _refused(error, place)
+    try:
+        with secure:
+            return _judge(_exchange(secure), details)
+    except OSError as error:
+        return _refused(error, place)
 
 
 def _exchange(connection: socket.socket) -> bytes:
@@ -161,24 +158,23 @@ def _distrust(
     return Finding(f"the certificate that it shows: {error.verify_message}", ())
 
 
-def _refused(error: ssl.SSLError, place: EtcdPlace) -> Finding:
-    reason = (error.reason or "").lower().replace("_", " ")
-    if "wrong version" in reason or "record layer" in reason or "http" in reason:
+def _refused(error: OSError, place: EtcdPlace) -> Finding:
+    told = error.reason if isinstance(error, ssl.SSLError) else None
+    reason = (told or _words(error)).lower().replace("_", " ")
+    if "wrong version" in reason or "record layer" in reason:
         return Finding("does not speak TLS", ("write its URL with http://",))
     if place.certificate is None:
         return Finding(
             "asks for a certificate, and none was shown",
             ("set ETCD_CERT_FILE and ETCD_KEY_FILE",),
         )
+    own = place.settings.cert_file
     if has_expired(place.certificate, datetime.now(UTC)):
         return Finding(
-            f"does not accept the certificate in {place.settings.cert_file}: it has"
-            " expired",
-            ("renew it",),
+            f"does not accept the certificate in {own}: it has expired", ("renew it",)
         )
-    why = reason or str(error)
     return Finding(
-        f"does not accept the certificate in {place.settings.cert_file}: {why}",
+        f"does not accept the certificate in {own}: {reason}",
         ("have one signed by the authority that etcd trusts (--trusted-ca-file)",),
     )
 

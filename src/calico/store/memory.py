@@ -99,9 +99,9 @@ class MemoryStore:
             found = (kv for key, kv in items.items() if key.startswith(prefix))
             return Listing(tuple(sorted(found, key=lambda kv: kv.key)), revision)
 
-    def list_keys(self, prefix: str) -> Listing:
+    def list_keys(self, prefix: str, at: Revision | None = None) -> Listing:
         """Return the keys below a prefix with their revisions."""
-        return self.list_prefix(prefix)
+        return self.list_prefix(prefix, at)
 
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none."""

@@ -81,10 +81,10 @@ class SqliteStore:
             where = str(self._session.files.database)
             return select_listing_at(connection, prefix, at, where)
 
-    def list_keys(self, prefix: str) -> Listing:
+    def list_keys(self, prefix: str, at: Revision | None = None) -> Listing:
         """Return the keys below a prefix with their revisions."""
         # Values cost next to nothing here, and their checksums are looked at.
-        return self.list_prefix(prefix)
+        return self.list_prefix(prefix, at)
 
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none, and durable."""
