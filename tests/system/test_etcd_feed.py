@@ -34,7 +34,7 @@ pytestmark = pytest.mark.system
 N_PROFILES = 25
 
 
-class Over(Exception):
+class OverError(Exception):
     """Nobody follows any more."""
 
 
@@ -51,11 +51,11 @@ class Follower:
 
     def _open(self) -> Store:
         if self._is_over:
-            raise Over
+            raise OverError
         return self._opening()
 
     def _run(self, feed: PolicyFeed) -> None:
-        with suppress(Over):
+        with suppress(OverError):
             for event in feed.events():
                 self._found.put(event)
                 if self._is_over:
@@ -128,9 +128,10 @@ def is_deletion(event: FeedEvent) -> bool:
     return isinstance(event, Changes) and any(value is None for _, value in event.items)
 
 
+@pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("prefix", ["/calico/", "/calico/v1/"])
 def test_emptied_etcd_takes_no_policy_away(
-    cluster: EtcdCluster, store: Store, follow: Callable[..., Follower], prefix: str
+    cluster: EtcdCluster, follow: Callable[..., Follower], prefix: str
 ) -> None:
     follower = follow()
     first = follower.next()
@@ -204,12 +205,13 @@ def test_many_missing_objects_are_confirmed_before_they_go(
             if name == "watch" and not n_breaks[0]:
                 n_breaks[0] += 1
                 gone = [f"/calico/v1/policy/profile/P{n}" for n in (0, 1)]
-                newest = store.commit(change(*map(DeletePrefix, gone)))
+                store.commit(change(*map(DeletePrefix, gone)))
+                newest = store.commit(change(Put("/calico/felix/x", b"")))
                 store.compact(newest)
                 raise Unavailable("there", "broken")
             return getattr(self._inner, name)
 
-    follower = follow(Breaking)  # type: ignore[arg-type, return-value]
+    follower = follow(Breaking)
     first = follower.next()
     assert isinstance(first, Everything)
     before, held = follower.until(StoreHeld)
@@ -255,7 +257,7 @@ def test_event_that_never_came_is_found_and_repaired(
         def __getattr__(self, name: str) -> object:
             return getattr(self._inner, name)
 
-    follower = follow(Losing, 1.0)  # type: ignore[arg-type, return-value]
+    follower = follow(Losing, 1.0)
     assert isinstance(follower.next(), Everything)
     store.commit(change(Put(tags(0), b'["NEW"]')))
     _, differed = follower.until(StoreDiffered)

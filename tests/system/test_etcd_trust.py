@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from etcd_servers import Authority, EtcdCluster, etcd_cluster
@@ -183,12 +184,9 @@ def test_one_dead_member_among_the_endpoints_does_no_harm(plain: EtcdCluster) ->
 def test_settings_that_lead_nowhere_are_refused(
     change: dict[str, object], said: str
 ) -> None:
-    given = replace(
-        EtcdSettings(("http://a:1",), "ETCD_ENDPOINTS"),
-        **change,  # type: ignore[arg-type] -- fields by name
-    )
+    given: dict[str, Any] = {"endpoints": ("http://a:1",), **change}
     with pytest.raises(InvalidResource) as caught:
-        read_place(given)
+        read_place(EtcdSettings(variable="ETCD_ENDPOINTS", **given))
     assert said in str(caught.value)
 
 
