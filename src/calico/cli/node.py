@@ -59,6 +59,8 @@ def start(call: Call) -> int:
         with_default_pools=call.environ.get("NO_DEFAULT_POOLS") != "true",
     )
     _write(call, config)
+    for warning in call.store.warnings():
+        output.complain(f"Warning: {warning}")
     if running is not None:
         return _finish_detached(call, settings, None, running)
     if is_detached:
