@@ -155,6 +155,7 @@ class EtcdCluster:
     directory: Path
     server_ca: Path | None = None
     client: Certificate | None = None
+    certificates: dict[str, Certificate] = field(default_factory=dict)
 
     @property
     def urls(self) -> tuple[str, ...]:

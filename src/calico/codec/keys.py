@@ -291,14 +291,9 @@ def decode_ipam_block_key(text: str) -> Network | None:
     return None
 
 
-def ipam_host_prefix(host: HostName) -> str:
-    """Return what the keys of a host's affine blocks of both families start with."""
-    return f"{IPAM_HOST_PREFIX}{_segment(host)}/"
-
-
 def ipam_affinity_prefix(host: HostName, family: Family) -> str:
     """Return what the keys of a host's affine blocks of one family start with."""
-    return f"{ipam_host_prefix(host)}ipv{family.value}/block/"
+    return f"{IPAM_HOST_PREFIX}{_segment(host)}/ipv{family.value}/block/"
 
 
 def ipam_affinity_key(host: HostName, block: Network) -> str:
@@ -336,19 +331,14 @@ def decode_ipam_handle_key(text: str) -> str | None:
         return None
 
 
-def status_prefix(host: HostName) -> str:
-    """Return what every key starts with that a host's agent reports itself in."""
-    return f"{STATUS_HOST_PREFIX}{_segment(host)}/"
-
-
 def host_status_key(host: HostName) -> str:
     """Return the key of a host's status, which dies with its lease."""
-    return status_prefix(host) + "status"
+    return f"{STATUS_HOST_PREFIX}{_segment(host)}/status"
 
 
 def last_reported_status_key(host: HostName) -> str:
     """Return the key of a host's last status, which stays."""
-    return status_prefix(host) + "last_reported_status"
+    return f"{STATUS_HOST_PREFIX}{_segment(host)}/last_reported_status"
 
 
 def decode_host_status_key(text: str) -> HostName | None:

@@ -285,6 +285,14 @@ class Store(Protocol):
         """
         ...
 
+    def warnings(self) -> tuple[str, ...]:
+        """Say what an operator should know about the store's servers.
+
+        Raises:
+            Unavailable: They cannot be asked.
+        """
+        ...
+
     def close(self) -> None:
         """Free what the store holds; closing twice is allowed."""
         ...

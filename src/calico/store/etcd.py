@@ -24,7 +24,8 @@ from calico.model.errors import (
 )
 from calico.model.names import NO_REVISION, Revision
 from calico.store.etcd_client import EtcdClient, TooLarge
-from calico.store.etcd_faults import EtcdRefused
+from calico.store.etcd_faults import EtcdRefused, no_space
+from calico.store.etcd_holes import warnings_about
 from calico.store.etcd_keys import (
     ID_KEY,
     STORE_PREFIX,
@@ -49,7 +50,6 @@ from calico.store.etcd_txn import (
 from calico.store.etcd_watch import EtcdWatch
 from calico.store.etcd_wire import (
     Result,
-    StatusAnswer,
     TxnAnswer,
     compare,
     encode_text,
@@ -215,9 +215,15 @@ class EtcdStore:
                     ("replace that member, then `etcdctl alarm disarm`",),
                 )
 
-    def status(self) -> StatusAnswer:
-        """Return how the member that answers is."""
-        return self._client.status()
+    def warnings(self) -> tuple[str, ...]:
+        """Say which known holes the servers have, and which alarms they raise."""
+        status = self._client.status()
+        said = [f"etcd: {each}" for each in status.errors]
+        if any("NOSPACE" in each for each in status.errors):
+            said = [str(no_space(self._client.place.name))]
+        # Without certificates nobody has a role that could be got round.
+        is_trusted = self._client.place.certificate is not None
+        return (*said, *(warnings_about(status.version) if is_trusted else ()))
 
     def close(self) -> None:
         """Free what the store holds; closing twice is allowed."""

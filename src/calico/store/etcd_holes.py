@@ -1,76 +1,65 @@
-"""What is known to be wrong in old versions of etcd, as far as it matters here.
+"""Known holes of etcd servers, by version.
 
 Source:
-    etcd, CHANGELOG-3.4 to 3.6, GHSA-rfx7-8w68-q57q and GHSA-x35m-3gp4-4fh5.
+    etcd, CHANGELOG of 3.4, 3.5 and 3.6, and its security advisories.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
+
+_N_PARTS = 3
 
 Version = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """Something that is mended in newer versions.
+class Hole(NamedTuple):
+    """Something that servers do wrong before some version.
 
     Attributes:
-        what: What can happen, as a sentence without its full stop.
-        fixed: The first good version of each minor one, oldest first; any
-            minor version after the last is good from its start.
-        is_about_trust: It lets a user do what the roles forbid.
+        fixed: The first versions without it, one for each line of versions.
+        what: What it lets happen.
     """
 
-    what: str
     fixed: tuple[Version, ...]
-    is_about_trust: bool
-
-    def is_in(self, version: Version) -> bool:
-        """Report whether a version has it."""
-        for good in self.fixed:
-            if version[:2] == good[:2]:
-                return version < good
-        return version < self.fixed[-1]
+    what: str
 
 
 HOLES = (
     Hole(
-        "every user can read and write every key, with a transaction inside a"
-        " transaction",
         ((3, 4, 42), (3, 5, 28), (3, 6, 9)),
-        is_about_trust=True,
+        "every user can read and write everything, whatever its role, with a"
+        " transaction inside a transaction (CVE-2026-33343)",
     ),
     Hole(
-        "every user can read every key, by asking for the value before a write",
         ((3, 4, 44), (3, 5, 30), (3, 6, 11)),
-        is_about_trust=True,
-    ),
-    Hole(
-        "a watch can leave out changes; they are found within ten minutes",
-        ((3, 4, 36),),
-        is_about_trust=False,
-    ),
-    Hole(
-        "a member can answer a read with an old value",
-        ((3, 4, 42),),
-        is_about_trust=False,
+        "a user can read what it replaces in a transaction inside a transaction",
     ),
 )
 
 
 def parse_version(text: str) -> Version | None:
-    """Read a version such as `3.4.23`; `None` when it is none."""
+    """Read a version such as `3.4.23` or `3.5.0-rc.1`."""
     parts = text.partition("-")[0].split(".")
-    numbers = [int(each) for each in parts if each.isascii() and each.isdecimal()]
-    match numbers:
-        case [major, minor, patch] if len(parts) == len(numbers):
-            return major, minor, patch
-        case _:
-            return None
+    if len(parts) != _N_PARTS or not all(each.isdecimal() for each in parts):
+        return None
+    major, minor, patch = (int(each) for each in parts)
+    return major, minor, patch
 
 
-def known_holes(text: str) -> tuple[Hole, ...]:
-    """Return what is known to be wrong in a version; nothing in one unknown to us."""
-    version = parse_version(text)
-    if version is None:
+def warnings_about(version: str) -> tuple[str, ...]:
+    """Say which holes a server has that matter where roles are trusted."""
+    found = parse_version(version)
+    if found is None:
         return ()
-    return tuple(hole for hole in HOLES if hole.is_in(version))
+    return tuple(
+        f"etcd {version}: {hole.what}; roles are no boundary before"
+        f" {', '.join('.'.join(map(str, each)) for each in hole.fixed)}"
+        for hole in HOLES
+        if not _is_fixed(found, hole)
+    )
+
+
+def _is_fixed(version: Version, hole: Hole) -> bool:
+    for fixed in hole.fixed:
+        if version[:2] == fixed[:2]:
+            return version >= fixed
+    return version > hole.fixed[-1]

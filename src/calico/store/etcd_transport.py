@@ -47,7 +47,7 @@ _TRUSTED_S = 10.0
 _PAUSE_S = 0.1
 
 _OPTIONS = (
-    ("grpc.keepalive_time_ms", 5000),
+    ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 3000),
     # The one that makes a dead connection fail; the keep-alive time-out does not.
     ("grpc.http2.ping_timeout_ms", 3000),

@@ -183,6 +183,10 @@ class MemoryStore:
     def verify(self) -> None:
         """Do nothing: memory is taken to be undamaged."""
 
+    def warnings(self) -> tuple[str, ...]:
+        """Say nothing: there is no server."""
+        return ()
+
     def close(self) -> None:
         """Do nothing: others may still use the same store."""
 
