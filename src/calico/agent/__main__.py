@@ -22,6 +22,7 @@ from calico.agent.feeders import (
     feed_links,
     feed_policy,
     feed_tables,
+    feed_tidying,
     queue_request,
     start_feeder,
 )
@@ -144,6 +145,7 @@ def _run(parts: _Parts, nft: NftSocket) -> None:
         "tables": lambda: feed_tables(tables, queue),
         "policy": lambda: feed_policy(feed, queue),
         "checks": lambda: feed_checks(parts.open_store, queue),
+        "tidying": lambda: feed_tidying(parts.open_store),
     }
     if nflog is not None:
         feeders["drops"] = partial(feed_drops, nflog, queue)
