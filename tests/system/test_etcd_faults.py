@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,13 @@ from etcd_backend import EtcdBackend
 from etcd_servers import Authority, EtcdCluster, Member, etcd_cluster, wait_for
 from store_contract import DEADLINE_S, change, counted, put
 
-from calico.model.errors import Compacted, Conflict, OutcomeUnknown, Unavailable
+from calico.model.errors import (
+    Compacted,
+    Conflict,
+    OutcomeUnknown,
+    TransactionTooLarge,
+    Unavailable,
+)
 from calico.store.api import (
     NO_REVISION,
     Batch,
@@ -24,7 +31,6 @@ from calico.store.api import (
     Watch,
 )
 from calico.store.etcd import EtcdStore, open_etcd
-from calico.store.etcd_client import TooLarge
 from calico.store.etcd_place import read_place
 
 pytestmark = pytest.mark.system
@@ -96,6 +102,13 @@ class Writer:
         self.acknowledged.append((store.commit(made), number))
 
 
+def have_gone_on(writers: list[Writer], n_before: list[int]) -> bool:
+    return all(
+        len(writer.acknowledged) > number + 5
+        for writer, number in zip(writers, n_before, strict=True)
+    )
+
+
 def read_to(watch: Watch, revision: Revision) -> list[Batch]:
     """Read until a revision has come; the watch may be lost on the way."""
     found: list[Batch] = []
@@ -121,13 +134,7 @@ def test_leader_killed_again_and_again_loses_nothing(cluster: EtcdCluster) -> No
             leader = cluster.leader()
             leader.kill()
             killed.append(leader)
-            wait_for(
-                lambda before=n_before: all(
-                    len(writer.acknowledged) > n + 5
-                    for writer, n in zip(writers, before, strict=True)
-                ),
-                "writes to go on without the leader",
-            )
+            wait_for(partial(have_gone_on, writers, n_before), "writes to go on")
             leader.start()
             cluster.wait_until_healthy()
     finally:
@@ -269,10 +276,10 @@ def test_transaction_that_is_too_large_is_refused_with_the_limit(
 ) -> None:
     store = opening(cluster)
     many = change(*(Put(f"/calico/v1/{n}", b"") for n in range(200)))
-    with pytest.raises(TooLarge, match="--max-txn-ops"):
+    with pytest.raises(TransactionTooLarge, match="--max-txn-ops"):
         store.commit(many)
     large = change(*(Put(f"/calico/v1/{n}", b"x" * 500_000) for n in range(4)))
-    with pytest.raises(TooLarge, match="--max-request-bytes"):
+    with pytest.raises(TransactionTooLarge, match="--max-request-bytes"):
         store.commit(large)
     assert store.list_prefix("/calico/v1/").items == ()
     store.close()
@@ -304,3 +311,38 @@ def test_change_of_a_large_prefix_sees_what_others_do_meanwhile(
     assert result == 200
     store.close()
     other.close()
+
+
+def test_one_of_many_forgets_what_is_old(cluster: EtcdCluster) -> None:
+    stores = [opening(cluster) for _ in range(3)]
+    hour = 3600.0
+    put(stores[0], "/calico/v1/a")
+    for store in stores:
+        store.tidy(hour)
+    first = stores[0].list_prefix("/calico/").revision
+    # Only one of them has left a mark, and nothing is old yet.
+    assert first == put(stores[0], "/calico/v1/a") - 1
+    assert stores[0].list_prefix("/calico/v1/", at=first).revision == first
+    before = put(stores[0], "/calico/v1/a")
+    for store in stores:
+        store.tidy(2 * hour + 1)
+    with pytest.raises(Compacted):
+        stores[0].list_prefix("/calico/v1/", at=Revision(first - 2))
+    assert stores[0].list_prefix("/calico/v1/", at=before).revision == before
+    for store in stores:
+        store.close()
+
+
+def fill(store: EtcdStore) -> None:
+    for number in range(100):
+        put(store, f"/calico/v1/{number}", b"x" * 100_000)
+
+
+def test_full_database_is_said(tmp_path: Path) -> None:
+    with etcd_cluster(tmp_path, extra=["--quota-backend-bytes=2000000"]) as cluster:
+        store = opening(cluster)
+        with pytest.raises(Unavailable, match="NOSPACE"):
+            fill(store)
+        assert any("NOSPACE" in warning for warning in store.warnings())
+        assert store.get("/calico/v1/0") is not None
+        store.close()

@@ -285,6 +285,20 @@ class Store(Protocol):
         """
         ...
 
+    def tidy(self, now_s: float) -> None:
+        """Forget what is older than a store remembers, unless it does so by itself.
+
+        Every agent calls it from time to time; one of them does it.
+
+        Args:
+            now_s: Seconds since the epoch.
+
+        Raises:
+            OutcomeUnknown: It may or may not have been done.
+            Unavailable: It was not done.
+        """
+        ...
+
     def warnings(self) -> tuple[str, ...]:
         """Say what an operator should know about the store's servers.
 

@@ -20,10 +20,12 @@ from calico.model.errors import (
     Conflict,
     LeaseExpired,
     StoreCorrupt,
+    TransactionTooLarge,
     Unavailable,
 )
 from calico.model.names import NO_REVISION, Revision
-from calico.store.etcd_client import EtcdClient, TooLarge
+from calico.store.etcd_client import EtcdClient
+from calico.store.etcd_compactor import compact_old
 from calico.store.etcd_faults import EtcdRefused, no_space
 from calico.store.etcd_holes import warnings_about
 from calico.store.etcd_keys import (
@@ -215,6 +217,10 @@ class EtcdStore:
                     ("replace that member, then `etcdctl alarm disarm`",),
                 )
 
+    def tidy(self, now_s: float) -> None:
+        """Compact what is old, if no other agent has."""
+        compact_old(self._client, now_s)
+
     def warnings(self) -> tuple[str, ...]:
         """Say which known holes the servers have, and which alarms they raise."""
         status = self._client.status()
@@ -275,14 +281,14 @@ class EtcdStore:
             return LeaseExpired(lease)
         where = self._client.place.name
         if error.says("too many operations"):
-            return TooLarge(
+            return TransactionTooLarge(
                 where,
                 f"{attempt.n_operations} operations in one transaction are more than"
                 " this etcd takes",
                 ("make the change in parts", "raise etcd's --max-txn-ops"),
             )
         if error.says("too large") or error.says("larger than max"):
-            return TooLarge(
+            return TransactionTooLarge(
                 where,
                 f"{n_bytes} bytes in one transaction are more than this etcd takes",
                 ("make the change in parts", "raise etcd's --max-request-bytes"),

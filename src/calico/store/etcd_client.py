@@ -60,10 +60,6 @@ _NO_LEASE = "requested lease not found"
 _MAX_LEASE = 1 << 62
 
 
-class TooLarge(Unavailable):
-    """A transaction is more than etcd takes at once; nothing was changed."""
-
-
 class EtcdClient:
     """One etcd, for one thread.
 

@@ -88,7 +88,13 @@ def _ask(
     place: EtcdPlace,
 ) -> Finding:
     if context is None:
-        return _judge(_exchange(connection), details)
+        try:
+            return _judge(_exchange(connection), details)
+        except OSError as error:
+            return Finding(
+                f"breaks off while it is asked how it is: {_words(error)}",
+                ("see that etcd runs there, and its log",),
+            )
     try:
         secure = context.wrap_socket(connection, server_hostname=endpoint.host)
     except ssl.SSLCertVerificationError as error:

@@ -19,7 +19,7 @@ from threading import Event, Thread
 
 import grpc
 
-from calico.model.errors import CalicoError, StoreNotPermitted, Unavailable
+from calico.model.errors import StoreNotPermitted, Unavailable
 from calico.model.names import Revision
 from calico.store.etcd_diagnosis import diagnose
 from calico.store.etcd_faults import (
@@ -70,7 +70,7 @@ class Sink:
     def __init__(
         self,
         deliver: Callable[[Events], None],
-        report: Callable[[CalicoError | None], None],
+        report: Callable[[BaseException | None], None],
         refuse: Callable[[Revision, Revision], None],
         tick: Callable[[], None],
     ) -> None:
@@ -118,6 +118,13 @@ class EtcdStream:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._follow_members()
+        except BaseException as error:  # noqa: BLE001 -- whoever reads raises it
+            # A watch that is dead must not look like one to which nothing happens.
+            self._sink.report(error)
+
+    def _follow_members(self) -> None:
         n_failures = 0
         while not self._is_closing.is_set():
             index = self._transport.choose()

@@ -13,7 +13,7 @@ from collections import deque
 from itertools import groupby
 from threading import Lock
 
-from calico.model.errors import CalicoError, Compacted
+from calico.model.errors import Compacted
 from calico.model.names import NO_REVISION, Revision
 from calico.store.etcd_client import EtcdClient
 from calico.store.etcd_keys import (
@@ -47,7 +47,7 @@ class EtcdWatch:
         self._revision = after
         self._lock = Lock()
         self._waiting: deque[Batch] = deque()
-        self._error: CalicoError | None = None
+        self._error: BaseException | None = None
         self._client = EtcdClient(place)
         try:
             self._client.look_at(after)
@@ -145,7 +145,7 @@ class EtcdWatch:
             self._waiting.extend(batches)
         self._wake()
 
-    def _report(self, error: CalicoError | None) -> None:
+    def _report(self, error: BaseException | None) -> None:
         with self._lock:
             self._error = error
         self._wake()

@@ -183,6 +183,9 @@ class MemoryStore:
     def verify(self) -> None:
         """Do nothing: memory is taken to be undamaged."""
 
+    def tidy(self, now_s: float) -> None:
+        """Do nothing: memory forgets when it ends."""
+
     def warnings(self) -> tuple[str, ...]:
         """Say nothing: there is no server."""
         return ()
