@@ -54,7 +54,13 @@ def diagnose(place: EtcdPlace, endpoint: Endpoint, details: str) -> Finding:
             ("see that etcd runs there and that the address is right",),
         )
     with connection:
-        return _ask(context, endpoint, connection, details, place)
+        try:
+            return _ask(context, endpoint, connection, details, place)
+        except OSError as error:
+            return Finding(
+                f"breaks off while it is asked how it is: {_words(error)}",
+                ("see that etcd runs there, and its log",),
+            )
 
 
 def _load(context: ssl.SSLContext, place: EtcdPlace) -> Finding | None:
@@ -88,13 +94,7 @@ def _ask(
     place: EtcdPlace,
 ) -> Finding:
     if context is None:
-        try:
-            return _judge(_exchange(connection), details)
-        except OSError as error:
-            return Finding(
-                f"breaks off while it is asked how it is: {_words(error)}",
-                ("see that etcd runs there, and its log",),
-            )
+        return _judge(_exchange(connection), details)
     try:
         secure = context.wrap_socket(connection, server_hostname=endpoint.host)
     except ssl.SSLCertVerificationError as error:
