@@ -50,7 +50,7 @@ def test_process_that_ends_is_started_after_a_pause(sleeper: Sleeper) -> None:
     sleeper.kill()
     assert child.has_ended()
     child.tend(101.0)
-    ended = (child.pid, child.problem)
+    ended: tuple[int | None, str] = (sleeper.child.pid, sleeper.child.problem)
     assert ended == (None, "ended with signal 9: last words")
     assert child.wakes_at(101.0) == 101.0 + FIRST_PAUSE_S
     child.tend(101.0 + FIRST_PAUSE_S / 2)
