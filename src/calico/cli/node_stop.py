@@ -24,6 +24,7 @@ from calico.node.pidfile import running_pid
 from calico.node.removal import remove_dataplane
 from calico.node.signals import WITHDRAW
 from calico.store.api import Delete, DeletePrefix, Transaction
+from calico.store.following import forget_datastore
 from calico.store.host_status import TTL_S
 from calico.store.resources import decode_item
 
@@ -57,6 +58,7 @@ def stop(call: Call) -> int:
         )
     # With the workloads' interfaces go the routes to them, on other hosts, too.
     stop_supervisor(call.settings, WITHDRAW if removes_rules else signal.SIGTERM)
+    forget_datastore(call.settings.run_dir)
     if removes_rules:
         _remove_dataplane(call, endpoints)
     output.line("Node stopped")
