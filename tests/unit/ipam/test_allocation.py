@@ -406,8 +406,8 @@ def test_full_cluster_is_searched_a_block_at_a_time() -> None:
     write(store, pool_put(pool))
     for n in range(64):
         host = "full" if n < 40 else "other"
-        for address in list(pool)[64 * n : 64 * n + (64 if n < 60 else 63)]:
-            assign(store, address, claim(host))
+        for ordinal in range(64 if n < 60 else 63):
+            assign(store, pool[64 * n + ordinal], claim(host))
     found = {take(store, "full") for _ in range(4)}
     assert found == {pool[64 * n + 63] for n in range(60, 64)}
     with pytest.raises(Exhausted):
