@@ -59,6 +59,7 @@ class Ledger:
     def __init__(self, view: View, handles: frozenset[str]) -> None:
         self._view = view
         self._handles = handles
+        self._decoded: dict[Network, Block] = {}
         self._after: dict[Network, Block | None] = {}
         self._affinities: list[Operation] = []
 
@@ -110,8 +111,10 @@ class Ledger:
         item = self._view.get(key)
         if item is None:
             return None
+        if cidr in self._decoded:
+            return self._decoded[cidr]
         try:
-            return decode_block(cidr, item.value)
+            return self._decoded.setdefault(cidr, decode_block(cidr, item.value))
         except InvalidResource as error:
             raise InvalidResource(
                 f"{key} {error.where}", error.found, error.accepted, error.next_step
