@@ -402,6 +402,17 @@ def test_address_that_a_host_has_itself_is_a_leak_once_the_host_is_gone() -> Non
     assert world.found() == [(Kind.LEAK, str(taken[1]))]
 
 
+def test_many_leaks_without_a_handle_are_all_freed() -> None:
+    world = World()
+    claim = Claim(HostName("h1"), Attributes(), NOTE)
+    for _ in range(150):
+        assign_next(world.store, Family.V4, claim, POOL)
+    outcomes = world.mend()
+    assert len(outcomes) == 150
+    assert {o.left for o in outcomes} == {None}
+    assert world.found() == []
+
+
 def test_many_leaks_of_one_handle_in_many_blocks_are_all_freed() -> None:
     world = World()
     claim = Claim(HostName("h1"), Attributes("bulk"), NOTE)
