@@ -176,8 +176,7 @@ class _Search:
     def _with_room(self, networks: Sequence[Network]) -> list[Network]:
         def look(view: View) -> tuple[None, list[Network]]:
             ledger = Ledger(view, frozenset())
-            blocks = ((each, ledger.usable_block(each)) for each in networks)
-            return None, [each for each, b in blocks if b is not None and has_free(b)]
+            return None, [each for each in networks if ledger.may_have_room(each)]
 
         scope = Scope(tuple(map(ipam_block_key, networks)))
         return self.store.update(scope, look)[1]
@@ -197,7 +196,9 @@ class _Search:
         pools = self._pools(ledger)
         with_room: list[Block] = []
         for network in sorted(ledger.networks(self.family)):
-            if any(_is_inside(network, pool.cidr) for pool in pools):
+            if ledger.may_have_room(network) and any(
+                _is_inside(network, pool.cidr) for pool in pools
+            ):
                 block = ledger.usable_block(network)
                 if block is not None and has_free(block):
                     with_room.append(block)

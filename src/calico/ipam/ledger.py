@@ -14,6 +14,7 @@ from calico.codec.block_json import (
     decode_ipam_config,
     encode_block,
     encode_handle,
+    is_plainly_full,
 )
 from calico.codec.keys import (
     IPAM_CONFIG_KEY,
@@ -98,6 +99,11 @@ class Ledger:
         if cidr in self._after:
             return self._after[cidr]
         return self._before(cidr)
+
+    def may_have_room(self, cidr: Network) -> bool:
+        """Tell whether a block is worth reading by who looks for an address."""
+        item = self._view.get(ipam_block_key(cidr))
+        return item is not None and not is_plainly_full(item.value)
 
     def usable_block(self, cidr: Network) -> Block | None:
         """Return a block as it is now; `None` also when it cannot be read."""
