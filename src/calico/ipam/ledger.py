@@ -25,11 +25,10 @@ from calico.codec.keys import (
     ipam_blocks_prefix,
     ipam_handle_key,
 )
-from calico.ipam.blocks import allocated
 from calico.model.block import Block, Handle, IpamConfig
 from calico.model.errors import CalicoError, InvalidResource
 from calico.model.network import Pool
-from calico.netset import Address, Family, Network
+from calico.netset import Family, Network
 from calico.store.api import Delete, Note, Operation, Put, Transaction, View
 from calico.store.resources import decode_item
 
@@ -186,9 +185,12 @@ class Ledger:
 
 
 def _uses(block: Block | None) -> Counter[str]:
-    pairs: Iterator[tuple[Address, str | None]] = (
-        iter(())
-        if block is None
-        else ((address, known.handle) for address, known in allocated(block))
-    )
-    return Counter(handle for _, handle in pairs if handle is not None)
+    if block is None:
+        return Counter()
+    indices = Counter(index for index in block.allocations if index is not None)
+    uses = Counter[str]()
+    for index, number in indices.items():
+        handle = block.attributes[index].handle
+        if handle is not None:
+            uses[handle] += number
+    return uses
