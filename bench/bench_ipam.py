@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -120,7 +120,7 @@ def measure(name: str, environ: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def etcd(directory: Path) -> Iterator[Mapping[str, str]]:
+def etcd(directory: Path) -> Generator[Mapping[str, str]]:
     """Run an etcd of our own on the loopback."""
     ports: list[int] = []
     for _ in range(2):

@@ -88,7 +88,11 @@ def test_etcd_that_does_not_answer_is_said(tmp_path: Path) -> None:
 def test_forwarding_that_was_switched_off_beside_a_node_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(checksystem, "running_pid", lambda _: os.getpid())
+
+    def running(_: Path) -> int:
+        return os.getpid()
+
+    monkeypatch.setattr(checksystem, "running_pid", running)
     found = {"net/ipv4/ip_forward": "0"}
     monkeypatch.setattr(checksystem, "read_sysctl", found.get)
     outcome = run_here(["checksystem"], tmp_path)

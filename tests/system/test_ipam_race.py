@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def environ(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]
 
 
 @contextmanager
-def opened(environ: Mapping[str, str]) -> Iterator[Store]:
+def opened(environ: Mapping[str, str]) -> Generator[Store]:
     """Open the store, with a pool in it."""
     store = open_store(Settings.from_environment(environ))
     try:
@@ -65,7 +65,7 @@ def opened(environ: Mapping[str, str]) -> Iterator[Store]:
 @contextmanager
 def workers(
     environ: Mapping[str, str], n_addresses: int, kind: str
-) -> Iterator[list["subprocess.Popen[str]"]]:
+) -> Generator[list["subprocess.Popen[str]"]]:
     """Start the processes, and end them whatever happens."""
     program = (sys.executable, "-P", WORKER)
     started = [

@@ -6,7 +6,7 @@ Source:
 
 from ipaddress import ip_network
 
-from calico.codec.json_text import Field, Json, dump_json, optional, parse_json
+from calico.codec.json_text import Decoded, Field, Json, dump_json, optional, parse_json
 from calico.model.block import (
     N_BLOCK_ADDRESSES,
     Attributes,
@@ -125,7 +125,7 @@ def _decode_unallocated(field: Field) -> tuple[int, ...]:
     )
 
 
-def _plain_attributes(value: object) -> Attributes | None:
+def _plain_attributes(value: Decoded) -> Attributes | None:
     """Read attributes that have nothing unusual; `None` for all others."""
     if not isinstance(value, dict) or not _ATTRIBUTES.issuperset(value):
         return None
