@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from command_lines import HOSTNAME, Outcome, environment, run_here
+from command_lines import HOSTNAME, ROOT, Outcome, environment, run_here
 
 from calico.cli import ipam_check
 from calico.ipam import release
@@ -157,3 +157,16 @@ def test_removal_of_a_pool_in_use_says_what_stays(data: Path) -> None:
     assert "Outside every pool: 1 address used, in 1 block;" in shown.out
     blocks = json.loads(run_here(["ipam", "show", "--blocks", "-o", "json"], data).out)
     assert [(each["pool"], each["host"]) for each in blocks] == [(None, None)]
+
+
+def test_commands_of_the_guide_work(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ipam_check, "SECOND_LOOK_AFTER_S", 0.0)
+    assert run_here(["pool", "add", "192.168.0.0/16"], data).code == 0
+    text = (ROOT / "docs" / "guide" / "addresses.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("./calicoctl ")]
+    assert len(lines) == 6
+    for line in lines:
+        outcome = run_here(line.split()[1:], data)
+        assert (outcome.code, outcome.err) == (0, ""), line
