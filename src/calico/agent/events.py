@@ -8,6 +8,7 @@ from calico.control.protocol import Request
 from calico.ir.routing import RoutingState
 from calico.linux.host_links import LinkEvent
 from calico.linux.nflog import LoggedPacket
+from calico.netset import Address
 from calico.store.feed import FeedEvent
 
 
@@ -94,6 +95,17 @@ class RouterSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelAddressed:
+    """What this host has of its own in tunnels.
+
+    Attributes:
+        found: Its addresses, or why they are not known.
+    """
+
+    found: frozenset[Address] | str
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The process was asked to end."""
 
@@ -121,6 +133,7 @@ Event = (
     | Dropped
     | Asked
     | RouterSaid
+    | TunnelAddressed
     | Stop
     | FeederDied
 )

@@ -32,14 +32,14 @@ class OverlayPart:
         self._routing: RoutingState | None = None
         self._addresses: frozenset[Address] = frozenset()
         self._refusal = ""
-        self._reached = NO_OVERLAY
+        self._reached: Overlay | None = None
         self._is_due = False
         self._retry_at: float | None = None
 
     @property
     def problems(self) -> Mapping[str, str]:
         """What is not as it should be, by device or block."""
-        if not self._refusal:
+        if not (self._refusal and self._reached and self._reached.tunnels):
             return self._tunnels.problems
         return {**self._tunnels.problems, "tunnel address": self._refusal}
 
@@ -60,20 +60,27 @@ class OverlayPart:
     def close(self) -> None:
         """Take down tunnels that are to be no more, while they are guarded."""
         wanted = self._wanted()
-        gone = self._reached.tunnels.keys() - wanted.tunnels.keys()
-        if self._is_due and gone:
+        if not self._is_due:
+            return
+        if self._reached is None:
+            # An agent before us may have left some, with their guard.
+            if not wanted.tunnels:
+                self._reach(wanted)
+        elif gone := self._reached.tunnels.keys() - wanted.tunnels.keys():
             kept = self._reached.tunnels.items()
             left = {carrier: each for carrier, each in kept if carrier not in gone}
-            self._reached = Overlay(left, wanted.own_blocks)
-            self._tunnels.apply(self._reached)
+            self._reach(Overlay(left, wanted.own_blocks))
 
     def reach(self) -> None:
         """Make the kernel agree, if something is to be different."""
         if self._is_due and self._routing is not None:
             self._is_due = False
-            self._reached = self._wanted()
-            self._tunnels.apply(self._reached)
-            self._plan_retry()
+            self._reach(self._wanted())
+
+    def _reach(self, overlay: Overlay) -> None:
+        self._reached = overlay
+        self._tunnels.apply(overlay)
+        self._plan_retry()
 
     def note_link(self, event: LinkEvent | None) -> None:
         """Take up what happened to an interface; without, that some went unheard."""
