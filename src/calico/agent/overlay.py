@@ -30,7 +30,7 @@ class OverlayPart:
         self._tunnels = tunnels
         self._keeper = keeper
         self._routing: RoutingState | None = None
-        self._addresses: frozenset[Address] = frozenset()
+        self._addresses: frozenset[Address] | None = None
         self._refusal = ""
         self._reached: Overlay | None = None
         self._is_due = False

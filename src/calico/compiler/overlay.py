@@ -8,21 +8,24 @@ from calico.ir.routing import RoutingState
 from calico.netset import Address
 
 
-def compile_overlay(routing: RoutingState, addresses: Collection[Address]) -> Overlay:
+def compile_overlay(
+    routing: RoutingState, addresses: Collection[Address] | None
+) -> Overlay:
     """Say which tunnels a host has, and where they lead.
 
     Args:
         routing: The routing of the host.
-        addresses: What the host may use as its own within tunnels.
+        addresses: What the host may use as its own within tunnels, if known.
     """
     local = routing.router_id
     if local is None:
         return NO_OVERLAY
     carriers = carriers_of(routing)
+    own = None if addresses is None else frozenset(addresses)
     tunnels = {
         carrier: Tunnel(
             local,
-            frozenset(addresses),
+            own,
             {
                 block: route.via
                 for block, route in routing.overlay.items()
@@ -32,5 +35,5 @@ def compile_overlay(routing: RoutingState, addresses: Collection[Address]) -> Ov
         for carrier in carriers
     }
     # A block is announced when its pool has no overlay, and only then.
-    own = frozenset(routing.blocks) - frozenset(routing.announced)
-    return Overlay(tunnels, own) if tunnels else NO_OVERLAY
+    blocks = frozenset(routing.blocks) - frozenset(routing.announced)
+    return Overlay(tunnels, blocks) if tunnels else NO_OVERLAY

@@ -5,7 +5,7 @@ that the reply takes the tunnel too. It is one of each family, and lies in a
 block of this host: others find their way by blocks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -18,13 +18,19 @@ from calico.ipam.ledger import Ledger
 from calico.ipam.release import release, release_handle
 from calico.model.block import Attributes, Block, block_of
 from calico.model.names import HostName
-from calico.model.snapshot import SettingKey
+from calico.model.snapshot import TUNNEL_SETTINGS, SettingKey
 from calico.netset import Address, Family, Network, family_of
-from calico.store.api import Note, Store, Transaction, View
+from calico.store.api import (
+    NO_REVISION,
+    Compare,
+    Note,
+    Operation,
+    Put,
+    Store,
+    Transaction,
+    View,
+)
 from calico.store.resources import delete_resource, put_resource
-
-TUNNEL_SETTING = "IpInIpTunnelAddr"
-"""Where the IPv4 address is told, as a setting of the host."""
 
 
 def tunnel_handle(host: HostName) -> str:
@@ -60,7 +66,7 @@ def keep_tunnel_addresses(
             address = _take(store, host, of_family, note)
             if address is not None:
                 known[family] = address
-    _tell(store, host, known.get(Family.V4), note)
+    _tell(store, host, known, note)
     return frozenset(known.values())
 
 
@@ -122,13 +128,29 @@ def _take(
     return None
 
 
-def _tell(store: Store, host: HostName, address: Address | None, note: Note) -> None:
-    key = SettingKey(TUNNEL_SETTING, host)
-    item = store.get(encode_key(key))
-    told = None if item is None else item.value.decode("utf-8", "replace")
-    if address is None:
-        if told is not None:
-            store.commit(Transaction((), (delete_resource(key),), note))
-    elif told != str(address):
-        put = put_resource(key, str(address))
-        store.commit(Transaction((), (put,), note))
+def _tell(
+    store: Store, host: HostName, addresses: Mapping[Family, Address], note: Note
+) -> None:
+    """Write down what the host has, unless its addresses were taken back meanwhile.
+
+    An address that is not told is a leak for whoever looks for some. So the
+    handle is compared, and put again for whoever has looked before.
+    """
+    key = ipam_handle_key(tunnel_handle(host))
+    handle = store.get(key)
+    operations: list[Operation] = []
+    for family, name in TUNNEL_SETTINGS.items():
+        setting = SettingKey(name, host)
+        item = store.get(encode_key(setting))
+        told = None if item is None else item.value.decode("utf-8", "replace")
+        address = addresses.get(family)
+        if address is None and told is not None:
+            operations.append(delete_resource(setting))
+        elif address is not None and told != str(address):
+            operations.append(put_resource(setting, str(address)))
+    if not operations:
+        return
+    held = NO_REVISION if handle is None else handle.modified
+    if handle is not None:
+        operations.append(Put(key, handle.value))
+    store.commit(Transaction((Compare(key, held),), tuple(operations), note))

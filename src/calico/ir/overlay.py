@@ -39,12 +39,13 @@ class Tunnel:
     Attributes:
         local: The address of this host that others send to.
         addresses: What this host's own packets into the tunnel come from, so
-            that replies take the tunnel too; at most one of each family.
+            that replies take the tunnel too; at most one of each family. While
+            that is not known, it is absent, and what there is stays.
         routes: The blocks of other hosts, and who has each.
     """
 
     local: IPv4Address
-    addresses: frozenset[Address] = frozenset()
+    addresses: frozenset[Address] | None = None
     routes: Mapping[Network, IPv4Address] = field(
         default_factory=dict[Network, IPv4Address]
     )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address, ip_network
 from socket import AF_INET, AF_INET6
 
-from calico.ir.overlay import tunnel_mac
+from calico.ir.overlay import TUNNEL_DEVICES, tunnel_mac
 from calico.ir.tunnel import VXLAN_ID, VXLAN_PORT
 from calico.linux.rtmessage import (
     Attributes,
@@ -186,6 +186,17 @@ def read_device(netlink: Netlink, name: str) -> Device | None:
             return None
         raise
     return _read_device(found)
+
+
+def read_tunnel_mtu(netlink: Netlink) -> int | None:
+    """Return the smallest MTU of this host's tunnels; `None` without any.
+
+    The kernel's device for IP in IP is there with its module, and is a tunnel of
+    ours only while it is up.
+    """
+    found = (read_device(netlink, name) for name in TUNNEL_DEVICES.values())
+    sizes = [each.mtu_bytes for each in found if each is not None and each.is_up]
+    return min(sizes, default=None)
 
 
 def read_underlay(netlink: Netlink, address: Address) -> Device | None:

@@ -137,7 +137,7 @@ class Tunnels:
             self._read()
         self._is_known = True
         wanted = {
-            carrier: _wanted_ends(carrier, tunnel)
+            carrier: self._wanted_ends(carrier, tunnel)
             for carrier, tunnel in self._wanted.tunnels.items()
             if carrier in self._devices
         }
@@ -257,6 +257,16 @@ class Tunnels:
             for carrier, device in self._devices.items()
         }
 
+    def _wanted_ends(self, carrier: Carrier, tunnel: Tunnel) -> _Ends:
+        known = self._ends.get(carrier, _Ends()).addresses
+        ends = _Ends(known if tunnel.addresses is None else set(tunnel.addresses))
+        if carrier is Carrier.VXLAN:
+            for block, host in tunnel.routes.items():
+                mac = tunnel_mac(host)
+                ends.hops[_hop_address(block, host)] = mac
+                ends.forwarding[mac] = host
+        return ends
+
     def _new_ends(self, carrier: Carrier, wanted: _Ends) -> Iterator[_Change]:
         index, known = self._devices[carrier].index, self._ends.get(carrier, _Ends())
         name = TUNNEL_DEVICES[carrier]
@@ -304,6 +314,17 @@ class Tunnels:
             self._problems[change.what] = refusal.reason
 
 
+def remove_tunnels(netlink: Netlink) -> Mapping[str, str]:
+    """Take out what an agent that has ended left, with all routes of ours.
+
+    Returns:
+        What could not be taken out, with the reason.
+    """
+    tunnels = Tunnels(netlink)
+    tunnels.apply(NO_OVERLAY)
+    return tunnels.problems
+
+
 def _devices_of(overlay: Overlay) -> dict[Carrier, IPv4Address]:
     """Say what the devices of an overlay depend on."""
     return {carrier: each.local for carrier, each in overlay.tunnels.items()}
@@ -317,16 +338,6 @@ def _is_our_vxlan(device: Device) -> bool:
 def _is_as_wanted(device: Device, tunnel: Tunnel) -> bool:
     is_ours = device.details == vxlan_details(tunnel.local)
     return is_ours and device.mac == tunnel_mac(tunnel.local)
-
-
-def _wanted_ends(carrier: Carrier, tunnel: Tunnel) -> _Ends:
-    ends = _Ends(set(tunnel.addresses))
-    if carrier is Carrier.VXLAN:
-        for block, host in tunnel.routes.items():
-            mac = tunnel_mac(host)
-            ends.hops[_hop_address(block, host)] = mac
-            ends.forwarding[mac] = host
-    return ends
 
 
 def _hop_address(block: Network, host: IPv4Address) -> Address:
