@@ -12,7 +12,7 @@ from calico.model.errors import CalicoError
 from calico.model.names import HostName
 from calico.netset import Address, Network
 from calico.store.api import Note, Store
-from calico.store.feed import pause_after
+from calico.store.following import pause_after
 
 Tell = Callable[[frozenset[Address] | str], None]
 

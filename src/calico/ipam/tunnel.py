@@ -15,8 +15,8 @@ from calico.ipam.assign import Claim, assign_next
 from calico.ipam.blocks import allocated_under
 from calico.ipam.errors import Exhausted
 from calico.ipam.ledger import Ledger
-from calico.ipam.release import release, release_handle
-from calico.model.block import Attributes, Block, block_of
+from calico.ipam.release import release_handle
+from calico.model.block import Attributes, Block
 from calico.model.names import HostName
 from calico.model.snapshot import TUNNEL_SETTINGS, SettingKey
 from calico.netset import Address, Family, Network, family_of
@@ -120,11 +120,7 @@ def _take(
     claim = Claim(host, attributes, note)
     for pool in pools:
         with suppress(Exhausted):  # disabled, perhaps; the next one may do
-            address = assign_next(store, family_of(pool), claim, pool)
-            block = _read_block(store, block_of(address))
-            if block is not None and block.affinity == host:
-                return address
-            release(store, (address,), note)
+            return assign_next(store, family_of(pool), claim, pool)
     return None
 
 
