@@ -106,6 +106,17 @@ class TunnelAddressed:
 
 
 @dataclass(frozen=True, slots=True)
+class NameContested:
+    """Another agent runs under the name of this host, or does so no longer.
+
+    Attributes:
+        reason: What is wrong; absent when nothing is.
+    """
+
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The process was asked to end."""
 
@@ -134,6 +145,7 @@ Event = (
     | Asked
     | RouterSaid
     | TunnelAddressed
+    | NameContested
     | Stop
     | FeederDied
 )

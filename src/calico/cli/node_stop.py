@@ -1,5 +1,7 @@
 """`calicoctl node stop` and `calicoctl node remove`."""
 
+import signal
+
 from calico.attach.site import Site, endpoint_handle
 from calico.attach.workload import detach_all
 from calico.cli import output
@@ -21,7 +23,9 @@ from calico.model.errors import InvalidResource
 from calico.model.names import EndpointKey, HostName, parse_host_name
 from calico.node.pidfile import running_pid
 from calico.node.removal import remove_dataplane
+from calico.node.signals import WITHDRAW
 from calico.store.api import Delete, DeletePrefix, Transaction
+from calico.store.host_status import TTL_S
 from calico.store.resources import decode_item
 
 _WITH_RULES = "changes of policy no longer reach them; policy as it is stays in force"
@@ -52,7 +56,8 @@ def stop(call: Call) -> int:
         output.complain_paragraph(
             f"Stopping the node while there are active endpoints: {what_follows}."
         )
-    stop_supervisor(call.settings)
+    # With the workloads' interfaces go the routes to them, on other hosts, too.
+    stop_supervisor(call.settings, WITHDRAW if removes_rules else signal.SIGTERM)
     if removes_rules:
         _remove_dataplane(call, endpoints)
     output.line("Node stopped")
@@ -70,6 +75,15 @@ def remove(call: Call) -> int:
                 "The node cannot be removed while it is running.  Please run 'calicoctl"
                 " node stop' to stop the node before removing it."
             )
+        )
+    if not is_own and call.store.get(host_status_key(host)) is not None:
+        raise Refused(
+            paragraph(
+                f"The node {host} cannot be removed while it is running.  Please run"
+                " 'calicoctl node stop' there before removing it."
+            ),
+            "Of a machine that is gone, the status of its agent expires"
+            f" {TTL_S:g} s after it ended; then it can be removed.",
         )
     endpoints = _endpoints(call, host)
     if endpoints and not call.has_option("--remove-endpoints"):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,9 @@ from calico.linux.nft_socket import NftSocket
 from calico.linux.rtnetlink import Netlink
 from calico.linux.sysctl import MEMORY_NAME, restore_host
 from calico.linux.tunnels import remove_tunnels
+from calico.node.bird import BirdProcess, bird_signal
 from calico.node.pidfile import FILE_NAME, AlreadyRunning, hold_pidfile
+from calico.node.state import STATE_NAME
 
 _GONE = frozenset({errno.ENODEV, errno.ESRCH, errno.ENOENT})
 
@@ -44,6 +47,7 @@ def remove_dataplane(run_dir: Path, interfaces: Collection[str]) -> tuple[str, .
     finally:
         nft.close()
     restore_host(run_dir / MEMORY_NAME)
+    BirdProcess(run_dir).retire()
     return ()
 
 
@@ -53,11 +57,20 @@ def _remove_tunnels() -> tuple[str, ...]:
     return tuple(f"{what}: {reason}" for what, reason in problems.items())
 
 
-def remove_leftovers(run_dir: Path) -> None:
-    """Remove the files of a supervisor that was killed, if nobody has followed it."""
+def remove_leftovers(run_dir: Path, number: signal.Signals) -> None:
+    """Remove what a supervisor that was killed has left, if nobody has followed it.
+
+    Args:
+        run_dir: Where it has left that.
+        number: The signal that it would have got: its BIRD is ended likewise.
+    """
     if (run_dir / FILE_NAME).exists():
         with suppress(AlreadyRunning), hold_pidfile(run_dir):
-            (run_dir / SOCKET_NAME).unlink(missing_ok=True)
+            bird = BirdProcess(run_dir)
+            bird.end_leftover(bird_signal(number))
+            bird.remove()
+            for name in (SOCKET_NAME, STATE_NAME):
+                (run_dir / name).unlink(missing_ok=True)
 
 
 def _remove_links(interfaces: frozenset[str]) -> tuple[str, ...]:
