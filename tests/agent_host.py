@@ -132,6 +132,7 @@ class Host:
     directory: Path
     store: Store
     environ: dict[str, str]
+    options: tuple[str, ...] = ()
     supervisor: "subprocess.Popen[bytes] | None" = None
     workloads: dict[str, Workload] = field(default_factory=dict[str, Workload])
     stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -152,7 +153,7 @@ class Host:
         argv = ["nsenter", f"--net={self.space.path}", sys.executable, "-I", "-m"]
         with (self.directory / "node.out").open("ab") as out:
             self.supervisor = subprocess.Popen(
-                [*argv, "calico.node.supervisor"],
+                [*argv, "calico.node.supervisor", *self.options],
                 env=self.environ,
                 stdout=out,
                 stderr=out,

@@ -8,6 +8,7 @@ from calico.control.protocol import Request
 from calico.ir.routing import RoutingState
 from calico.linux.host_links import LinkEvent
 from calico.linux.nflog import LoggedPacket
+from calico.netset import Address
 from calico.store.feed import FeedEvent
 
 
@@ -94,6 +95,17 @@ class RouterSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelAddressed:
+    """What this host has of its own in tunnels.
+
+    Attributes:
+        found: Its addresses, or why they are not known.
+    """
+
+    found: frozenset[Address] | str
+
+
+@dataclass(frozen=True, slots=True)
 class NameContested:
     """Another agent runs under the name of this host, or does so no longer.
 
@@ -132,6 +144,7 @@ Event = (
     | Dropped
     | Asked
     | RouterSaid
+    | TunnelAddressed
     | NameContested
     | Stop
     | FeederDied

@@ -6,6 +6,9 @@ own, looked for in an order that differs from host to host; then, unless
 affinity is strict, any block at all. Nearly every allocation ends in the block
 that the host claimed last; only when its own are full is everything read.
 
+In the pools of an overlay nobody takes an address of another host's block: the
+tunnels lead to the host that has the block.
+
 Whatever is chosen from, one transaction reads and changes one block: it has a
 handful of compares however many blocks there are, and hosts that take from
 different blocks never disturb each other.
@@ -207,7 +210,12 @@ class _Search:
         if config.auto_allocate_blocks:
             found += self._new_block(ledger, pools)
         if not config.strict_affinity:
-            rest = (b for b in with_room if not (b.is_strict or b.affinity == host))
+            rest = (
+                block
+                for block in with_room
+                if not (block.is_strict or block.affinity == host)
+                and not _is_overlaid(block.cidr, pools)
+            )
             found += [block.cidr for block in _spread(rest, host)]
         return found
 
@@ -233,7 +241,8 @@ class _Search:
         def change(ledger: Ledger) -> Address | None:
             if only_own and not self._is_own(ledger.usable_block(network)):
                 return None
-            if not any(_is_inside(network, p.cidr) for p in self._pools(ledger)):
+            pools = self._pools(ledger)
+            if not any(_is_inside(network, p.cidr) for p in pools):
                 return None
             config = ledger.config()
             if not ledger.has_block(network):
@@ -245,7 +254,9 @@ class _Search:
                     )
                 )
             block = ledger.usable_block(network)
-            if block is None or not has_free(block) or not self._may_use(block, config):
+            if block is None or not has_free(block):
+                return None
+            if not self._may_use(block, config, pools):
                 return None
             changed, address = take_next(block, self.claim.attributes)
             ledger.put(changed)
@@ -258,9 +269,13 @@ class _Search:
     def _is_own(self, block: Block | None) -> bool:
         return block is not None and block.affinity == self.claim.host
 
-    def _may_use(self, block: Block, config: IpamConfig) -> bool:
+    def _may_use(
+        self, block: Block, config: IpamConfig, pools: tuple[Pool, ...]
+    ) -> bool:
         if block.affinity == self.claim.host:
             return True
+        if _is_overlaid(block.cidr, pools):
+            return False
         return not (block.is_strict or config.strict_affinity)
 
     def _pools(self, ledger: Ledger) -> tuple[Pool, ...]:
@@ -281,6 +296,12 @@ def _is_inside(block: Network, pool: Network) -> bool:
     return block.network_address in pool
 
 
+def _is_overlaid(block: Network, pools: Iterable[Pool]) -> bool:
+    return any(
+        (pool.ipip or pool.vxlan) and _is_inside(block, pool.cidr) for pool in pools
+    )
+
+
 def _is_closed(block: Block, host: HostName) -> bool:
     return block.is_strict and block.affinity != host
 
@@ -293,7 +314,8 @@ def assign(store: Store, address: Address, claim: Claim) -> None:
     Raises:
         PoolNotFound: It is in no pool that addresses are handed out from.
         AlreadyAssigned: It is taken.
-        BlockOfAnotherHost: Affinity is strict and the block is not ours.
+        BlockOfAnotherHost: The block is not ours, and affinity is strict or a
+            tunnel leads to the host that has it.
         InvalidResource: Its block in the datastore cannot be read.
         Unavailable: The datastore cannot be used; nothing was taken.
         OutcomeUnknown: The address may have been taken, under its handle.
@@ -314,7 +336,10 @@ def assign(store: Store, address: Address, claim: Claim) -> None:
         known = block.attributes_of(address)
         if known is not None:
             raise AlreadyAssigned(address, pool, known.handle)
-        if _is_closed(block, claim.host):
+        is_foreign = block.affinity != claim.host
+        if _is_closed(block, claim.host) or (
+            is_foreign and _is_overlaid(network, pools)
+        ):
             raise BlockOfAnotherHost(address, network, block.affinity)
         ledger.put(take(block, address, claim.attributes))
         return address

@@ -41,7 +41,9 @@ class AlreadyAssigned(CalicoError):
 
 
 class BlockOfAnotherHost(CalicoError):
-    """Affinity is strict, and the block of an address is another host's.
+    """The block of an address is another host's, and not for this one to use.
+
+    Either affinity is strict, or the pool has an overlay.
 
     Attributes:
         address: The address.
@@ -59,7 +61,8 @@ class BlockOfAnotherHost(CalicoError):
         owner = f"host {self.host}" if self.host else "no host"
         return (
             f"{self.address}: its block {self.block} belongs to {owner}, and "
-            "affinity is strict; choose an address of this host's own blocks"
+            "affinity is strict or the pool has an overlay; choose an address of this "
+            "host's own blocks"
         )
 
 
