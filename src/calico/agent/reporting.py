@@ -163,16 +163,20 @@ class Reporting:
         )
 
     def note_commit(
-        self, revision: Revision, problems: Mapping[str, str], n_endpoints: int
+        self,
+        revision: Revision,
+        problems: Mapping[str, str],
+        n_endpoints: int,
+        n_hosts: int,
     ) -> None:
-        """Take down that a revision is in force."""
+        """Take down that a revision is in force, here, one of so many hosts."""
         for where in problems.keys() - self._compiled.keys():
             self.journal.warning(where, f"{where}: {problems[where]}")
         self._in_force = revision
         self._is_enforcing = True
         self._compiled = problems
         self._n_endpoints = n_endpoints
-        self._publish()
+        self._publisher.publish(Report(self._in_force, self.problems()), n_hosts)
 
     def note_ready(self, *, is_ready: bool) -> None:
         """Take down whether updates are applied."""
@@ -229,9 +233,6 @@ class Reporting:
         if self._degraded:
             self._degraded = ""
             self.journal.info("datastore", "the datastore answers again")
-
-    def _publish(self) -> None:
-        self._publisher.publish(Report(self._in_force, self.problems()))
 
     def _counters(self) -> bytes:
         try:
