@@ -12,6 +12,7 @@ the kernel (`dataplane`), what is told to whom (`reporting`).
 import gc
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from queue import Empty
 from typing import assert_never
 
@@ -25,6 +26,9 @@ from calico.agent.events import (
     FeederDied,
     LinksLost,
     Queue,
+    Routed,
+    RouterSaid,
+    RoutingSilent,
     Stop,
     StoreChecked,
     StoreEvent,
@@ -32,6 +36,7 @@ from calico.agent.events import (
 )
 from calico.agent.journal import Journal
 from calico.agent.reporting import Reporting
+from calico.agent.router import Router
 from calico.agent.suspects import (
     Suspects,
     addresses_of,
@@ -54,11 +59,29 @@ from calico.model.snapshot import (
     SettingKey,
     Undecodable,
 )
-from calico.store.feed import Changes, Everything, StoreAnswers, StoreSilent
+from calico.store.feed import Changes, EventsLost, Everything
+from calico.store.following import StoreAnswers, StoreSilent
 
 _MAX_TOGETHER = 10_000
 _LOG_LEVEL = "LogSeverityScreen"
 _HOST_MARKER = "marker"
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What the loop acts with.
+
+    Attributes:
+        dataplane: Our table in the kernel.
+        workloads: The interfaces of local endpoints.
+        cutting: Ends established flows.
+        router: Tells other hosts which addresses are here.
+    """
+
+    dataplane: Dataplane
+    workloads: Workloads
+    cutting: Cutting
+    router: Router
 
 
 class Agent:
@@ -66,24 +89,16 @@ class Agent:
 
     Args:
         host: Which host this is.
-        dataplane: Our table in the kernel.
-        workloads: The interfaces of local endpoints.
-        cutting: Ends established flows.
+        hands: What it acts with.
         reporting: Answers and reports.
     """
 
-    def __init__(
-        self,
-        host: HostName,
-        dataplane: Dataplane,
-        workloads: Workloads,
-        cutting: Cutting,
-        reporting: Reporting,
-    ) -> None:
+    def __init__(self, host: HostName, hands: Hands, reporting: Reporting) -> None:
         self._host = host
-        self._dataplane = dataplane
-        self._workloads = workloads
-        self._cutting = cutting
+        self._dataplane = hands.dataplane
+        self._workloads = hands.workloads
+        self._cutting = hands.cutting
+        self._router = hands.router
         self._reporting = reporting
         self._journal: Journal = reporting.journal
         self._compiler = HostCompiler(host)
@@ -99,7 +114,7 @@ class Agent:
         self._cuts_established = True
         self._state: DesiredState | None = None
         self._drop_names = DropNames(self._state_now, self._local_endpoints)
-        if not dataplane.can_log:
+        if not hands.dataplane.can_log:
             self._compiler.refuse_log()
 
     def run(self, events: Queue) -> None:
@@ -145,16 +160,23 @@ class Agent:
                     self._take_link(event)
             case TableTouched():
                 self._repair(event.by)
-            case Dropped():
-                self._reporting.drops.take(event, self._drop_names)
-            case Asked():
-                self._reporting.take(event)
+            case Dropped() | Asked() | RouterSaid():
+                self._take_to_report(event)
             case FeederDied():
                 raise FeederEnded(event.name) from event.error
             case Stop():
                 pass
             case _:
                 self._take_from_store(event)
+
+    def _take_to_report(self, event: Dropped | Asked | RouterSaid) -> None:
+        match event:
+            case Dropped():
+                self._reporting.drops.take(event, self._drop_names)
+            case Asked():
+                self._reporting.take(event)
+            case RouterSaid():
+                self._reporting.note_problem("BIRD", event.reason)
 
     def _take_link(self, event: LinkEvent | LinksLost) -> None:
         if isinstance(event, LinkEvent):
@@ -165,21 +187,36 @@ class Agent:
     def _take_from_store(self, event: StoreEvent) -> None:
         match event:
             case Everything():
-                if self._is_complete:
-                    present = {key for key, _ in event.items}
-                    for key in set(self._compiler.keys()) - present:
-                        self._set(key, None, event)
-                self._take_items(event)
-                self._is_complete = True
-                self._reporting.store_answers()
+                self._take_everything(event)
             case Changes():
                 self._take_items(event)
+            case EventsLost():
+                self._reporting.note_lost_events(event.reason)
             case StoreSilent():
                 self._reporting.store_is_silent(event.reason)
             case StoreAnswers():
                 self._reporting.store_answers()
             case StoreChecked():
                 self._reporting.note_problem("datastore", event.damage)
+            case _:
+                self._take_routing(event)
+
+    def _take_everything(self, event: Everything) -> None:
+        if self._is_complete:
+            present = {key for key, _ in event.items}
+            for key in set(self._compiler.keys()) - present:
+                self._set(key, None, event)
+        self._take_items(event)
+        self._is_complete = True
+        self._reporting.store_answers()
+
+    def _take_routing(self, event: Routed | RoutingSilent) -> None:
+        match event:
+            case Routed():
+                self._reporting.note_routing(event.state.problems)
+                self._router.route(event.state)
+            case RoutingSilent():
+                self._reporting.routing_is_silent(event.reason, time.monotonic())
             case _:
                 assert_never(event)
 
