@@ -15,7 +15,7 @@ from types import FrameType
 from calico.agent.cutter import FlowCutter
 from calico.agent.cutting import Cutting
 from calico.agent.dataplane import Dataplane, Ownership
-from calico.agent.events import Queue, RouterSaid, Stop
+from calico.agent.events import NameContested, Queue, RouterSaid, Stop
 from calico.agent.feeders import (
     feed_checks,
     feed_drops,
@@ -76,6 +76,7 @@ class _Parts:
             self.open_store,
             settings.hostname,
             lambda reason: self.journal.warning("status", f"host status: {reason}"),
+            lambda reason: self.queue.put(NameContested(reason)),
         )
         self.reporting = Reporting(
             settings.hostname,

@@ -94,6 +94,17 @@ class RouterSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class NameContested:
+    """Another agent runs under the name of this host, or does so no longer.
+
+    Attributes:
+        reason: What is wrong; absent when nothing is.
+    """
+
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The process was asked to end."""
 
@@ -121,6 +132,7 @@ Event = (
     | Dropped
     | Asked
     | RouterSaid
+    | NameContested
     | Stop
     | FeederDied
 )

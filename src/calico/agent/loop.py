@@ -25,6 +25,7 @@ from calico.agent.events import (
     Event,
     FeederDied,
     LinksLost,
+    NameContested,
     Queue,
     Routed,
     RouterSaid,
@@ -160,7 +161,7 @@ class Agent:
                     self._take_link(event)
             case TableTouched():
                 self._repair(event.by)
-            case Dropped() | Asked() | RouterSaid():
+            case Dropped() | Asked() | RouterSaid() | NameContested():
                 self._take_to_report(event)
             case FeederDied():
                 raise FeederEnded(event.name) from event.error
@@ -169,7 +170,9 @@ class Agent:
             case _:
                 self._take_from_store(event)
 
-    def _take_to_report(self, event: Dropped | Asked | RouterSaid) -> None:
+    def _take_to_report(
+        self, event: Dropped | Asked | RouterSaid | NameContested
+    ) -> None:
         match event:
             case Dropped():
                 self._reporting.drops.take(event, self._drop_names)
@@ -177,6 +180,8 @@ class Agent:
                 self._reporting.take(event)
             case RouterSaid():
                 self._reporting.note_problem("BIRD", event.reason)
+            case NameContested():
+                self._reporting.note_problem("host name", event.reason)
 
     def _take_link(self, event: LinkEvent | LinksLost) -> None:
         if isinstance(event, LinkEvent):

@@ -58,6 +58,11 @@ def is_speakable(address: Address) -> bool:
     )
 
 
+def is_reserved_as(number: AsNumber) -> bool:
+    """Report whether an AS number is one that no router speaks with."""
+    return number in _UNSPEAKABLE
+
+
 class _Compilation:
     """One run; the problems are gathered on the way."""
 

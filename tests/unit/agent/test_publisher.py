@@ -63,6 +63,10 @@ def told_until(watch: Watch, revision: int) -> list[int]:
     return told
 
 
+def no_rival(reason: str | None) -> None:
+    assert reason is None
+
+
 def report(revision: int, **problems: str) -> Report:
     return Report(Revision(revision), problems)
 
@@ -77,7 +81,9 @@ def test_hosts_share_a_budget(n_hosts: int, expected_s: float) -> None:
 
 
 def test_few_hosts_tell_each_revision_at_once(tmp_path: Path) -> None:
-    publisher = Publisher(lambda: SqliteStore.open(tmp_path), HOST, pytest.fail)
+    publisher = Publisher(
+        lambda: SqliteStore.open(tmp_path), HOST, pytest.fail, no_rival
+    )
     with watching(tmp_path) as (_, watch), running(publisher):
         for revision in (1, 2, 3):
             publisher.publish(report(revision), 3)
@@ -87,7 +93,9 @@ def test_few_hosts_tell_each_revision_at_once(tmp_path: Path) -> None:
 def test_one_of_many_hosts_waits_with_a_revision_and_not_with_a_problem(
     tmp_path: Path,
 ) -> None:
-    publisher = Publisher(lambda: SqliteStore.open(tmp_path), HOST, pytest.fail)
+    publisher = Publisher(
+        lambda: SqliteStore.open(tmp_path), HOST, pytest.fail, no_rival
+    )
     with watching(tmp_path) as (_, watch), running(publisher):
         publisher.publish(report(1), MANY)
         assert told_until(watch, 1) == [1]
@@ -111,7 +119,7 @@ def test_what_could_not_be_written_is_told_again(tmp_path: Path) -> None:
             raise Unavailable("the datastore", "does not answer")
         return SqliteStore.open(tmp_path)
 
-    publisher = Publisher(open_store, HOST, complaints.append)
+    publisher = Publisher(open_store, HOST, complaints.append, no_rival)
     with watching(tmp_path) as (_, watch), running(publisher):
         publisher.publish(report(1), 3)
         assert told_until(watch, 1) == [1]
@@ -120,7 +128,9 @@ def test_what_could_not_be_written_is_told_again(tmp_path: Path) -> None:
 
 
 def test_status_goes_when_the_agent_ends(tmp_path: Path) -> None:
-    publisher = Publisher(lambda: SqliteStore.open(tmp_path), HOST, pytest.fail)
+    publisher = Publisher(
+        lambda: SqliteStore.open(tmp_path), HOST, pytest.fail, no_rival
+    )
     with watching(tmp_path) as (store, watch):
         with running(publisher):
             publisher.publish(report(1))
