@@ -144,9 +144,21 @@ def _remove(call: Call, network: Network, note: Note) -> None:
     call.store.update(_SCOPE, disable)
     output.line("Disabling IP Pool")
     output.line("Removing IPAM configuration for pool")
-    release_pool(call.store, network, note)
+    left = release_pool(call.store, network, note)
     call.store.commit(Transaction((), (delete_resource(key),), note))
     output.line("Deleted IP Pool")
+    if left.n_addresses:
+        output.complain(
+            f"{_count(left.n_addresses, 'address')} of {network} stay allocated, in"
+            f" {_count(left.n_blocks, 'block')}: workloads that have them keep them,"
+            " with their policy, until they are removed. What belongs to being in a"
+            " pool ends now: masquerade (`--nat-outgoing`), and the routes to other"
+            " hosts."
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "es" * (noun[-1] == "s") or "s")
 
 
 def show(call: Call) -> int:

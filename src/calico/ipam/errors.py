@@ -83,3 +83,21 @@ class Exhausted(CalicoError):
             "`calicoctl pool show` lists the pools; `calicoctl node` makes the first"
             " ones, and `calicoctl pool add` more."
         )
+
+
+class NotHeld(CalicoError):
+    """Addresses that were taken for an endpoint have been given back meanwhile.
+
+    Attributes:
+        handle: What they were taken under.
+    """
+
+    def __init__(self, handle: str) -> None:
+        super().__init__(handle)
+        self.handle = handle
+
+    def __str__(self) -> str:
+        return (
+            f"the addresses taken under {self.handle} were given back meanwhile,"
+            " by `calicoctl ipam`; nothing was connected, try again"
+        )
