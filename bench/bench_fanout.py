@@ -37,6 +37,7 @@ from bench_agent import (
 from bench_cluster import put_endpoint
 from bench_leader import Child, start
 from cluster import (
+    PATIENCE_S,
     Cost,
     Member,
     Site,
@@ -62,9 +63,10 @@ from calico.store.resources import put_resource
 
 N_PROCESSES = 4
 N_STATUSES = 300
-BETWEEN_CHANGES_S = 0.05
+BETWEEN_CHANGES_S = 0.4
 ASK_EVERY_S = 0.02
 DOWN_S = 1.0
+IDLE_S = 4.0
 MIB = 1 << 20
 TARGETS = "(to reach: spread 5 s or more, answers 0.2 s)"
 
@@ -72,8 +74,8 @@ TARGETS = "(to reach: spread 5 s or more, answers 0.2 s)"
 def main() -> int:
     words = argparse.ArgumentParser()
     words.add_argument("--agents", type=int, default=200)
-    words.add_argument("--endpoints", type=int, default=5000)
-    words.add_argument("--changes", type=int, default=60)
+    words.add_argument("--endpoints", type=int, default=2500)
+    words.add_argument("--changes", type=int, default=40)
     given = words.parse_args()
     if why := lacks():
         print(f"bench_fanout: {why}, left out")
@@ -93,8 +95,8 @@ class Taken:
 
     Attributes:
         changed: Agent, revision and time of each change it has compiled.
-        listed: Time of each complete listing that is compiled.
-        answered: Time of each answer after a silence.
+        listed: Agent and time of each complete listing that is compiled.
+        answered: Agent and time of each answer after a silence.
         cpu_s: What the process has used in all.
         rss_mib: What it holds.
     """
@@ -102,8 +104,8 @@ class Taken:
     changed: list[tuple[int, int, float]] = field(
         default_factory=list[tuple[int, int, float]]
     )
-    listed: list[float] = field(default_factory=list[float])
-    answered: list[float] = field(default_factory=list[float])
+    listed: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    answered: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
     cpu_s: float = 0.0
     rss_mib: float = 0.0
 
@@ -139,9 +141,9 @@ class Agents:
                 if isinstance(event, Changes):
                     self._taken.changed.append((number, event.revision, now))
                 elif isinstance(event, Everything):
-                    self._taken.listed.append(now)
+                    self._taken.listed.append((number, now))
                 elif isinstance(event, StoreAnswers):
-                    self._taken.answered.append(now)
+                    self._taken.answered.append((number, now))
 
 
 def be_agents(pipe: Connection, values: Mapping[str, str], numbers: range) -> None:
@@ -155,8 +157,8 @@ def be_agents(pipe: Connection, values: Mapping[str, str], numbers: range) -> No
         pipe.send(agents.take())
 
 
-def rss_mib() -> float:
-    status = Path("/proc/self/status").read_text()
+def rss_mib(pid: int | str = "self") -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
@@ -166,7 +168,6 @@ class Fleet:
 
     children: list[Child]
     n_agents: int
-    n_listed: int = 0
 
     def tell(self, word: str) -> None:
         for each in self.children:
@@ -181,16 +182,18 @@ class Fleet:
             if each.process.pid is not None:
                 os.kill(each.process.pid, number)
 
-    def collect(self, pick: Callable[[Taken], list[float]]) -> list[float]:
-        """Wait until every agent has a time to tell, and return the last of each."""
-        times: list[float] = []
+    def collect(self, pick: Callable[[Taken], list[tuple[int, float]]]) -> list[float]:
+        """Wait until every agent has a time to tell, and return the first of each."""
+        times: dict[int, float] = {}
 
         def is_complete() -> bool:
-            times.extend(time for taken in self.take() for time in pick(taken))
-            return len(times) >= self.n_agents
+            for taken in self.take():
+                for number, at in pick(taken):
+                    times.setdefault(number, at)
+            return len(times) == self.n_agents
 
         until(is_complete, f"all {self.n_agents} agents follow")
-        return times
+        return list(times.values())
 
 
 # Who asks meanwhile.
@@ -201,12 +204,14 @@ class Asker:
 
     def __init__(self, made: Site) -> None:
         self._settings = made.etcd.settings(made.directory)
+        self._is_open = Event()
         self._is_over = Event()
         self.answers: list[tuple[float, float]] = []
         self._thread = Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._is_open.wait(PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -215,6 +220,7 @@ class Asker:
 
     def _run(self) -> None:
         store = open_store(self._settings)
+        self._is_open.set()
         while not self._is_over.wait(ASK_EVERY_S):
             begun = time.monotonic()
             try:
@@ -250,7 +256,7 @@ def run_all(made: Site, n_agents: int, n_endpoints: int, n_changes: int) -> None
 
 def start_together(made: Site, fleet: Fleet, empty_mib: float) -> None:
     (member,) = made.etcd.members
-    before = member.cost()
+    before, etcd_mib = member.cost(), rss_mib(member.pid)
     with Asker(made) as asker:
         begun = time.monotonic()
         fleet.tell("start")
@@ -264,6 +270,8 @@ def start_together(made: Site, fleet: Fleet, empty_mib: float) -> None:
     )
     report("  its longest answer to others", f"{asker.longest_s():.3f} s")
     used = sum(each.rss_mib for each in fleet.take()) - empty_mib
+    grown = (rss_mib(member.pid) - etcd_mib) / n
+    report("  etcd's memory for each", f"{grown:.2f} MiB, what it sent included")
     report(
         "memory of each agent", f"{used / n:.1f} MiB, without interpreter and modules"
     )
@@ -272,9 +280,11 @@ def start_together(made: Site, fleet: Fleet, empty_mib: float) -> None:
 def follow_changes(made: Site, fleet: Fleet, n_changes: int, first: int) -> None:
     (member,) = made.etcd.members
     store = made.open_store()
-    before, own_before = member.cost(), fleet.take()
     written: dict[int, float] = {}
     with Asker(made) as asker:
+        idle = idle_cpu(member)
+        before, own_before = member.cost(), fleet.take()
+        begun_all = time.monotonic()
         for number in range(n_changes):
             begun = time.monotonic()
             written[put(store, first + number, fleet.n_agents)] = begun
@@ -289,12 +299,22 @@ def follow_changes(made: Site, fleet: Fleet, n_changes: int, first: int) -> None
             return sum(revision >= last for _, revision, _ in changed) >= fleet.n_agents
 
         until(have_all, "all agents have the last change")
-    cost = member.cost().since(before)
+        cost = member.cost().since(before)
+        # What it spends on the one who asks, and on itself, is not the changes'.
+        spent_s = cost.cpu_s - idle * (time.monotonic() - begun_all)
+        cost = replace(cost, cpu_s=max(0.0, spent_s))
     report_changes(fleet, n_changes, cost, written, changed)
     used = sum(each.cpu_s for each in seen) - sum(each.cpu_s for each in own_before)
     each_ms = used / n_changes / fleet.n_agents * 1e3
     report("  costs each agent", f"{each_ms:.3f} ms of a CPU")
     report("  etcd's longest answer to others", f"{asker.longest_s():.3f} s")
+
+
+def idle_cpu(member: Member) -> float:
+    """Return what share of a CPU etcd uses while nothing changes."""
+    before, begun = member.cost(), time.monotonic()
+    time.sleep(IDLE_S)
+    return member.cost().since(before).cpu_s / (time.monotonic() - begun)
 
 
 def report_changes(
@@ -365,14 +385,13 @@ def list_anew(made: Site, fleet: Fleet, number: int) -> None:
     store = made.open_store()
     fleet.take()
     fleet.kill(signal.SIGSTOP)
-    for more in range(3):
-        put(store, number + more, fleet.n_agents)
     member.kill()
     time.sleep(DOWN_S)
     member.start()
     made.etcd.await_ready()
     store = made.open_store()
-    last = put(store, number + 3, fleet.n_agents)
+    # Several: a watch may go on at the very revision that is compacted to.
+    last = max(put(store, number + more, fleet.n_agents) for more in range(3))
     store.compact(Revision(last))
     before = member.cost()
     with Asker(made) as asker:

@@ -74,6 +74,15 @@ def run_all(made: Site, n_keys: int, n_rounds: int) -> None:
         "  costs etcd",
         f"{cost.cpu_s / n_rounds:.3f} s of a CPU, {cost.sent / n_rounds / MIB:.1f} MiB",
     )
+    before = member.cost()
+    newest = store.last_change((POLICY_PREFIX,))
+    surveys = [timed(lambda: store.survey(POLICY_PREFIX, newest)) for _ in range(3)]
+    cost = member.cost().since(before)
+    report("compared with what is known", f"median {statistics.median(surveys):.3f} s")
+    report(
+        "  costs etcd",
+        f"{cost.cpu_s / 3:.3f} s of a CPU, {cost.sent / 3 / 1024:.1f} KiB",
+    )
     settings = made.etcd.settings(made.directory)
     decoded = timed(lambda: read_decoded(settings, n_keys))
     report("listed and decoded, as at a start", f"{decoded:.2f} s")
