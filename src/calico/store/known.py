@@ -58,6 +58,10 @@ class Known:
         self._is_suspicious = False
         self._due = time.monotonic() + self._pause_s()
 
+    def __len__(self) -> int:
+        """Return how many keys are known."""
+        return len(self._revisions)
+
     def replace(self, items: Sequence[KeyValue], revision: Revision) -> None:
         """Take up all there is at a revision, and nothing else."""
         self._revisions = {hash(kv.key): kv.modified for kv in items}
