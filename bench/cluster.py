@@ -87,6 +87,8 @@ class Member:
             "log-level": "error",
         }
         argv = ["ip", "netns", "exec", WIRE, "etcd", *self.tls]
+        # Without, a member that comes back often ends the term of a live leader.
+        argv.append("--pre-vote")
         argv += [f"--{name}={value}" for name, value in options.items()]
         with (self.directory / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
