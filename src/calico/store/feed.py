@@ -18,7 +18,12 @@ from calico.model.errors import Compacted
 from calico.model.names import NO_REVISION, Revision
 from calico.model.snapshot import Resource, ResourceKey
 from calico.store.api import Batch, Listing, Store, Watch
-from calico.store.following import Following, StoreAnswers, StoreSilent
+from calico.store.following import (
+    Following,
+    StoreAnswers,
+    StoreSilent,
+    resync_spread,
+)
 from calico.store.known import COMPARE_EVERY_S, Known
 from calico.store.resources import decode_item
 
@@ -100,6 +105,7 @@ class PolicyFeed:
                 yield from self._read_everything(store)
         except Compacted:
             self._seen = None
+            self._following.resync_spread_s = resync_spread(len(self._known))
             raise
 
     def _watch(self, store: Store) -> Generator[FeedEvent, None, str]:

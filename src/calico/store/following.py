@@ -27,6 +27,8 @@ from calico.store.api import Store, T
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 RESYNC_SPREAD_S = 1.0
+KEYS_PER_RESYNC_S = 10_000
+"""So many keys are listed anew for each second of the spread."""
 
 _CONFIRM_EVERY_S = 1.0
 
@@ -58,6 +60,15 @@ def pause_after(n_failures: int) -> float:
     return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(n_failures - 1, 16))
 
 
+def resync_spread(n_keys: int) -> float:
+    """Return how long those who lost so many keys together wait at most.
+
+    Each listing takes a datastore the longer the more there is, and all who
+    were away for too long want one.
+    """
+    return max(RESYNC_SPREAD_S, n_keys / KEYS_PER_RESYNC_S)
+
+
 def is_much(n_removed: int, n_known: int) -> bool:
     """Report whether a removal is so large that it wants to be confirmed."""
     return n_removed > max(_MANY, _MUCH * n_known)
@@ -85,6 +96,7 @@ class Following:
 
     Attributes:
         n_failures: How often in a row it could not be read.
+        resync_spread_s: How long to wait at most before all is read anew.
     """
 
     def __init__(
@@ -104,6 +116,7 @@ class Following:
         self._refused: Unavailable | None = None
         self._n_resyncs = 0
         self.n_failures = 0
+        self.resync_spread_s = RESYNC_SPREAD_S
 
     def events(
         self, follow: Callable[[Store], Iterator[T]]
@@ -185,7 +198,7 @@ class Following:
                 except Compacted:
                     # We were away for too long, and so may others have been.
                     self._n_resyncs += 1
-                    _pause(RESYNC_SPREAD_S * 2.0 ** min(self._n_resyncs - 1, 5))
+                    _pause(self.resync_spread_s * 2.0 ** min(self._n_resyncs - 1, 5))
         finally:
             store.close()
 

@@ -29,6 +29,7 @@ from calico.store.following import (
     StoreSilent,
     forget_datastore,
     is_much,
+    resync_spread,
 )
 from calico.store.memory import MemoryStore
 
@@ -49,6 +50,15 @@ def store() -> MemoryStore:
     _commit(filled, Put(READY_KEY, b"true"))
     _commit(filled, *(Put(_tags(n), b"[]") for n in range(N_MANY)))
     return filled
+
+
+@pytest.mark.parametrize(
+    ("n_keys", "expected_s"), [(0, 1.0), (10_000, 1.0), (100_000, 10.0)]
+)
+def test_more_keys_are_read_anew_over_a_longer_time(
+    n_keys: int, expected_s: float
+) -> None:
+    assert resync_spread(n_keys) == expected_s
 
 
 class Opened:
