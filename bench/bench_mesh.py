@@ -23,7 +23,6 @@ from pathlib import Path
 
 from bench_agent import namespace, report, run
 from bench_growth import cpu_time
-from calico.render.bird import render_bird
 from cluster import until
 
 from calico.compiler.routing import compile_routing
@@ -38,6 +37,7 @@ from calico.model.routing import (
 )
 from calico.model.snapshot import PoolKey
 from calico.netset import Family
+from calico.render.bird import render_bird
 
 PLACE = "ctmeshbench"
 SIZES = (10, 100, 1000)
