@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,7 +155,7 @@ class EtcdCluster:
     directory: Path
     server_ca: Path | None = None
     client: Certificate | None = None
-    certificates: dict[str, Certificate] = field(default_factory=dict)
+    certificates: dict[str, Certificate] = field(default_factory=dict[str, Certificate])
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -275,7 +275,7 @@ def etcd_cluster(
     address: str = "127.0.0.1",
     before: Sequence[str] = (),
     wait: bool = True,
-) -> Iterator[EtcdCluster]:
+) -> Generator[EtcdCluster]:
     """Run a cluster of etcd members.
 
     Args:

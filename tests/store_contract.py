@@ -48,11 +48,13 @@ class Backend(ABC):
 
     Attributes:
         ttl_s: A time for leases to live that the test can wait for.
+        n_examples: How many series of transactions to try.
         forgets_ends: `last_change` does not count what the end of a lease deletes.
     """
 
     ttl_s = TTL_S
     forgets_ends = False
+    n_examples = 40
 
     @abstractmethod
     def open(self) -> Store:
@@ -543,7 +545,7 @@ class StoreContract:
 
     def test_any_transactions_agree_with_a_mapping(self, backend: Backend) -> None:
         # Made here, so that each store has a function of its own for Hypothesis.
-        @settings(max_examples=40, deadline=None)
+        @settings(max_examples=backend.n_examples, deadline=None)
         @given(plan=st.lists(_steps, max_size=12))
         def agree(plan: list[tuple[Operation, ...]]) -> None:
             store = backend.fresh().open()

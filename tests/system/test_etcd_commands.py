@@ -91,7 +91,7 @@ def test_large_import_goes_in_steps_that_agents_do_not_see(
     store = open_etcd(read_place(cluster.settings()), may_make=False)
     history = store.history("/calico/v1/", limit=1000)
     assert len(history) > n_profiles // 128
-    ready = []
+    ready: list[list[bytes]] = []
     for entry in reversed(history):
         listing = store.list_prefix("/calico/v1/Ready", at=entry.revision)
         ready.append([item.value for item in listing.items])

@@ -132,7 +132,7 @@ def test_etcd_of_another_age_is_said() -> None:
             self.end_headers()
             self.wfile.write(b'{"etcdserver":"2.3.7","etcdcluster":"2.3.0"}')
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the library's
             pass
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Old)
