@@ -23,6 +23,7 @@ from calico.agent.feeders import (
     feed_policy,
     feed_routing,
     feed_tables,
+    feed_tidying,
     queue_request,
     start_feeder,
 )
@@ -159,6 +160,7 @@ def _run(parts: _Parts, nft: NftSocket, *, has_bird: bool) -> None:
         "policy": lambda: feed_policy(feed, queue),
         "routing": lambda: feed_routing(routing, host, queue),
         "checks": lambda: feed_checks(parts.open_store, queue),
+        "tidying": lambda: feed_tidying(parts.open_store),
     }
     if nflog is not None:
         feeders["drops"] = partial(feed_drops, nflog, queue)

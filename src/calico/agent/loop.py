@@ -203,15 +203,6 @@ class Agent:
             case _:
                 self._take_routing(event)
 
-    def _take_everything(self, event: Everything) -> None:
-        if self._is_complete:
-            present = {key for key, _ in event.items}
-            for key in set(self._compiler.keys()) - present:
-                self._set(key, None, event)
-        self._take_items(event)
-        self._is_complete = True
-        self._reporting.store_answers()
-
     def _take_routing(self, event: Routed | RoutingSilent) -> None:
         match event:
             case Routed():
@@ -221,6 +212,15 @@ class Agent:
                 self._reporting.routing_is_silent(event.reason, time.monotonic())
             case _:
                 assert_never(event)
+
+    def _take_everything(self, event: Everything) -> None:
+        if self._is_complete:
+            present = {key for key, _ in event.items}
+            for key in set(self._compiler.keys()) - present:
+                self._set(key, None, event)
+        self._take_items(event)
+        self._is_complete = True
+        self._reporting.store_answers()
 
     def _take_items(self, event: Everything | Changes) -> None:
         for key, value in event.items:

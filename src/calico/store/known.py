@@ -38,6 +38,11 @@ class Known:
         self._is_suspicious = False
         self._due = time.monotonic() + every_s
 
+    @property
+    def n_keys(self) -> int:
+        """How many keys are known."""
+        return len(self._revisions)
+
     def replace(self, items: Sequence[KeyValue], revision: Revision) -> None:
         """Take up all there is at a revision, and nothing else."""
         self._revisions = {hash(kv.key): kv.modified for kv in items}
@@ -54,6 +59,18 @@ class Known:
                 else:
                     self._revisions[hash(change.key)] = batch.revision
 
+    def is_as(self, items: Sequence[KeyValue]) -> bool:
+        """Report whether a listing shows what is known, and nothing else."""
+        return self._revisions == {hash(kv.key): kv.modified for kv in items}
+
+    def is_emptied(self, batches: Sequence[Batch]) -> bool:
+        """Report whether changes put nothing and leave nothing."""
+        changes = [change for batch in batches for change in batch.changes]
+        removed = {hash(change.key) for change in changes}
+        return all(c.value is None for c in changes) and removed.issuperset(
+            self._revisions
+        )
+
     def is_much_removed(self, batches: Sequence[Batch]) -> bool:
         """Report whether changes take so much away that they need confirmation."""
         removed = {
@@ -66,9 +83,8 @@ class Known:
 
     def is_much_missing(self, items: Sequence[KeyValue]) -> bool:
         """Report whether a listing lacks so much that it needs confirmation."""
-        listed = {hash(kv.key) for kv in items}
-        n_missing = sum(1 for known in self._revisions if known not in listed)
-        return is_much(n_missing, len(self._revisions))
+        missing = self._revisions.keys() - {hash(kv.key) for kv in items}
+        return is_much(len(missing), len(self._revisions))
 
     def due_in(self) -> float:
         """Return in how many seconds to compare."""

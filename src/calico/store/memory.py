@@ -183,6 +183,13 @@ class MemoryStore:
     def verify(self) -> None:
         """Do nothing: memory is taken to be undamaged."""
 
+    def tidy(self, now_s: float) -> None:
+        """Do nothing: memory forgets when it ends."""
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say nothing: there is no server."""
+        return ()
+
     def close(self) -> None:
         """Do nothing: others may still use the same store."""
 

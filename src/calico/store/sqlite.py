@@ -147,6 +147,13 @@ class SqliteStore:
         with self._session.reading() as connection:
             verify_all(connection)
 
+    def tidy(self, now_s: float) -> None:
+        """Do nothing: every write forgets some of what is old."""
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say nothing: there is no server."""
+        return ()
+
     def close(self) -> None:
         """Free what the store holds; closing twice is allowed."""
         self._session.close()
