@@ -11,8 +11,11 @@ from threading import Thread
 
 import pytest
 from command_lines import ROOT, Outcome, environment, run_here
+from etcd_servers import etcd_cluster
 
 from calico.cli import checksystem
+from calico.settings import Settings
+from calico.store.open import open_store
 
 pytestmark = pytest.mark.system
 
@@ -83,6 +86,27 @@ def test_etcd_that_does_not_answer_is_said(tmp_path: Path) -> None:
     assert outcome.err.startswith(
         "ERROR: Could not connect to etcd at http://127.0.0.1:1: "
     )
+
+
+def test_etcd_with_known_holes_is_said(tmp_path: Path) -> None:
+    with etcd_cluster(tmp_path / "etcd") as cluster:
+        environ = {**environment(tmp_path), **cluster.environ()}
+        settings = Settings.from_environment(environ)
+        store = open_store(settings)
+        known = store.warnings()
+        store.close()
+        done = subprocess.run(
+            [str(ROOT / "calicoctl"), "checksystem"],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    said = [line for line in done.stderr.splitlines() if "Could not connect" in line]
+    assert said == []
+    for text in known:
+        assert f"WARNING: {text}\n" in done.stderr
+        assert done.returncode == 1
 
 
 def test_forwarding_that_was_switched_off_beside_a_node_is_said(

@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from etcd_servers import etcd_cluster
 from ipam_worker import NOTE, POOL
 
 from calico.codec.block_json import decode_block, decode_handle
@@ -37,8 +38,10 @@ WORKER = str(Path(__file__).parent.parent / "ipam_worker.py")
 N_PROCESSES = 8
 
 
-@pytest.fixture(params=["sqlite"])
-def environ(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
+@pytest.fixture(params=["sqlite", "etcd"])
+def environ(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Mapping[str, str]]:
     """Say where a store of each kind is, as users do."""
     base = {
         **{k: v for k, v in os.environ.items() if not k.startswith("ETCD_")},
@@ -46,8 +49,11 @@ def environ(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]
         "CALICO_DATA_DIR": str(tmp_path / "data"),
         "HOSTNAME": "tester",
     }
-    assert request.param == "sqlite"
-    return base
+    if request.param == "sqlite":
+        yield base
+        return
+    with etcd_cluster(tmp_path / "etcd") as cluster:
+        yield {**base, **cluster.environ()}
 
 
 @contextmanager

@@ -156,6 +156,8 @@ def _datastore(call: Call) -> Iterator[str]:
         store = open_existing_store(settings)
         try:
             store.get(READY_KEY)
+            for text in store.warnings():
+                yield f"WARNING: {text}"
         finally:
             store.close()
     except Unavailable as error:
