@@ -406,10 +406,21 @@ def test_status_fails_where_the_datastore_does(user: User) -> None:
     user.host.environ["ETCD_ENDPOINTS"] = "http://127.0.0.1:1"
     code, out, err = user.run("status")
     assert (code, "calico-node is running." in out) == (5, True)
-    assert "http://127.0.0.1:1: ETCD_ENDPOINTS asks for etcd" in err
+    assert "http://127.0.0.1:1: cannot be connected to: Connection refused" in err
     code, out, _ = user.run("status", "-o", "json")
     assert (code, json.loads(out)["unused_keys"]) == (5, None)
-    del user.host.environ["ETCD_ENDPOINTS"]
+
+
+def test_node_stops_also_while_the_datastore_is_away(user: User) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    user.host.environ["ETCD_ENDPOINTS"] = "http://127.0.0.1:1"
+    for words in ((), ("--force", "--remove-rules")):
+        assert user.run("node", "stop", *words)[0] == 5
+        assert running_pid(user.host.run_dir) is not None
+    code, out, err = user.run("node", "stop", "--force")
+    assert (code, out) == (0, "Node stopped\n")
+    assert "without knowing whether workloads are connected" in err
+    assert running_pid(user.host.run_dir) is None
 
 
 @pytest.mark.parametrize(
