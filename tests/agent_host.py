@@ -37,6 +37,7 @@ from calico.model.names import (
 )
 from calico.model.rule import ProfileRules
 from calico.model.snapshot import ProfileRulesKey, ProfileTagsKey, SettingKey
+from calico.node.bird import BirdProcess
 from calico.settings import Settings
 from calico.store.api import Delete, Note, Operation, Put, Store, Transaction
 from calico.store.open import open_store
@@ -375,6 +376,8 @@ def a_host(directory: Path, name: str = "h1", **environ: str) -> Generator[Host]
             yield host
         finally:
             host.stop()
+            # It outlives a supervisor that was killed.
+            BirdProcess(host.run_dir).end_leftover(signal.SIGKILL)
 
 
 class Prober:
