@@ -37,6 +37,11 @@ def up(call: Call) -> int:
     if lab.has_etcd:
         names.append(ETCD)
     output.line(f"Lab {lab.name} is up: {', '.join(names)}")
+    if not lab.has_bird:
+        output.complain(
+            "BIRD is not installed (Debian: bird2), so commands of the lab set its"
+            " routes."
+        )
     limits = read_limits(lab)
     if limits:
         output.complain("The kernel refuses this lab what the agent works without:")
