@@ -110,10 +110,13 @@ def test_pool_is_added_and_removed_while_its_addresses_are_used(
     assert refused.returncode == 1
     assert "not in any configured pools" in refused.stderr
     three.done("host3", "pool", "add", pool)
-    three.done("host3", "wait")
-    three.add("e4", "host3", "POOL4", pool)
-    assert three.probe("c4", "a4", "tcp", "80", *only) == ["allowed"]
-    assert three.probe("e4", "c4", "tcp", "80", *only) == ["allowed"]
+    try:
+        three.done("host3", "wait")
+        three.add("e4", "host3", "POOL4", pool)
+        assert three.probe("c4", "a4", "tcp", "80", *only) == ["allowed"]
+        assert three.probe("e4", "c4", "tcp", "80", *only) == ["allowed"]
+    finally:
+        three.done("host3", "pool", "remove", pool)
 
 
 def test_policy_and_packets_go_on_while_etcd_is_down(three: Cluster) -> None:
@@ -207,3 +210,25 @@ def _see_renamed(three: Cluster) -> None:
     assert json.loads(listed)
     assert until(lambda: three.probe("friend7", "named7", "icmp") == ["allowed"])
     assert three.probe("other7", "named7", "icmp") == ["denied"]
+
+
+def test_without_a_mesh_the_global_peer_is_the_way(three: Cluster) -> None:
+    three.add_profiles("MESH8", "OTHER8")
+    three.add("a8", "host1", "MESH8")
+    three.add("other8", "host1", "OTHER8")
+    far = three.add("b8", "host2", "MESH8")
+    block = str(ip_network(f"{far.ipv4}/26", strict=False))
+    assert three.routes("host1")[block] == "172.31.0.2"
+    assert "node-to-node mesh" in three.done("host1", "status")
+    three.done("host1", "bgp", "node-mesh", "off")
+    try:
+        assert until(lambda: block not in three.routes("host1"))
+        assert three.routes("outside")[block] == "172.31.0.2"
+        assert three.probe("a8", "b8", "tcp", "80") == ALLOWED
+        assert three.probe("other8", "b8", "tcp", "80") == DENIED
+        status = three.done("host1", "status")
+        assert "node-to-node mesh" not in status
+        assert "| global" in status
+    finally:
+        three.done("host1", "bgp", "node-mesh", "on")
+    assert until(lambda: block in three.routes("host1"))

@@ -171,6 +171,25 @@ def test_lab_with_etcd_from_up_to_down(user: LabUser) -> None:
     assert until(lambda: not inside & set(processes()))
 
 
+def test_lab_whose_network_carries_no_addresses_of_workloads(root: LabUser) -> None:
+    root.done("up", "--hosts=2", "--vxlan")
+    assert calicoctl(root, "pool", "show").count("vxlan") == 2
+    calicoctl(root, "profile", "add", "WEB")
+    root.done("add", "a", "--host=host1", "--profile=WEB")
+    root.done("add", "b", "--host=host2", "--profile=WEB", "192.168.9.9")
+    root.done("add", "lone", "--host=host2")
+    root.done("probe", "a", "b", "tcp", "80")
+    assert root.lab("probe", "a", "lone", "tcp", "80").returncode == 1
+    # Without the tunnel nothing passes between the hosts.
+    plain = ("192.168.9.9/32", "via", "172.31.0.2")
+    ask = ("probe", "a", "b", "tcp", "80", "--ipv4")
+    root.done("exec", "host1", "--", "ip", "route", "add", *plain)
+    assert root.lab(*ask).stdout.endswith("tcp/80: denied\n")
+    root.done("exec", "host1", "--", "ip", "route", "delete", *plain)
+    root.done(*ask)
+    root.done("down")
+
+
 def test_two_labs_do_not_disturb_each_other(user: LabUser) -> None:
     user.done("up")
     user.done("up", "--name=second")

@@ -31,7 +31,11 @@ def up(call: Call) -> int:
     text = call.option("--hosts") or "1"
     if not text.isascii() or not text.isdigit():
         raise Refused(f"--hosts={text}: expected a number of hosts")
-    layout = Layout(int(text), has_etcd=call.has_option("--etcd"))
+    layout = Layout(
+        int(text),
+        has_etcd=call.has_option("--etcd"),
+        has_vxlan=call.has_option("--vxlan"),
+    )
     lab = bring_up(call.option("--name") or DEFAULT_LAB, layout)
     names = [OUTSIDE, *(host.name for host in lab.hosts)]
     if lab.has_etcd:

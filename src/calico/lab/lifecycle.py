@@ -20,7 +20,7 @@ from calico.control.client import ask_status
 from calico.lab import entry
 from calico.lab.errors import LabError
 from calico.lab.etcd import find_etcd, start_etcd
-from calico.lab.network import make_network
+from calico.lab.network import check_sources, make_network
 from calico.lab.plan import (
     DATA_DIR,
     ETCD,
@@ -49,6 +49,7 @@ from calico.lab.register import (
 from calico.lab.router import ROUTER_AS_NUMBER, start_router
 from calico.lab.session import environment
 
+_DEFAULT_POOLS = ("192.168.0.0/16", "fd80:24e2:f998:72d6::/64")
 _END_TIMEOUT_S = 30.0
 
 CALICOCTL = (
@@ -107,9 +108,13 @@ def temporary_lab(name: str, layout: Layout) -> Generator[Temporary]:
     with _holding(name, layout) as temporary:
         lab = temporary.lab
         entry.call(lab, None, lambda: _furnish(lab))
+        if layout.has_vxlan:
+            entry.call(lab, OUTSIDE, check_sources)
         if lab.has_etcd:
             entry.call(lab, ETCD, start_etcd)
         _start_nodes(lab)
+        if layout.has_vxlan:
+            _carry_pools(lab)
         if lab.has_bird:
             entry.call(lab, OUTSIDE, lambda: start_router(lab.hosts))
         yield temporary
@@ -241,10 +246,23 @@ def _start_node(lab: Lab, host: LabHost) -> entry.Running:
 
 def _add_peer(lab: Lab, address: str) -> None:
     """Make the router of the lab a BGP peer of every host."""
-    host = lab.hosts[0]
     words = ["bgp", "peer", "add", address, "as", str(ROUTER_AS_NUMBER)]
+    _type(lab, f"`{OUTSIDE}` did not become a BGP peer", words)
+
+
+def _carry_pools(lab: Lab) -> None:
+    """Have the usual pools carried by VXLAN."""
+    ipv4, ipv6 = _DEFAULT_POOLS
+    # The outside knows no way back to a workload; for IPv6 nothing is masqueraded.
+    for words in ((ipv4, "--vxlan", "--nat-outgoing"), (ipv6, "--vxlan")):
+        _type(lab, "its pools are not carried by VXLAN", ["pool", "add", *words])
+
+
+def _type(lab: Lab, otherwise: str, words: Sequence[str]) -> None:
+    """Run calicoctl on the first host, which must work."""
+    host = lab.hosts[0]
     output = _start_calicoctl(lab, host, words).wait()
-    _verify(lab, host, f"`{OUTSIDE}` did not become a BGP peer", output)
+    _verify(lab, host, otherwise, output)
 
 
 def _start_calicoctl(lab: Lab, host: LabHost, words: Sequence[str]) -> entry.Running:

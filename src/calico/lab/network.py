@@ -19,6 +19,8 @@ from calico.lab.plan import (
     ETCD_IPV4,
     ETCD_IPV6,
     NAMESPACES,
+    NETWORK_IPV4,
+    NETWORK_IPV6,
     OUTSIDE,
     OUTSIDE_IPV4,
     OUTSIDE_IPV6,
@@ -64,6 +66,39 @@ def make_network(hosts: Sequence[LabHost], *, with_etcd: bool) -> None:
     run_ip(OUTSIDE, _outside_commands(stations))
     for each in stations:
         run_ip(each.place, _station_commands(each))
+
+
+def check_sources() -> None:
+    """Drop what hosts send with other addresses than those of their network.
+
+    Runs inside the lab, in `outside`.
+
+    Raises:
+        LabError: The kernel, or nft(8), refused.
+    """
+    program = shutil.which("nft", path=PROGRAM_PATHS)
+    if program is None:
+        raise LabError("nft", "not installed", ("install nftables",))
+    done = subprocess.run(
+        [program, "-f", "-"],
+        input=_SOURCES,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise LabError(f"bridge in `{OUTSIDE}`", " ".join(done.stderr.split()))
+
+
+_SOURCES = f"""\
+table bridge sources {{
+  chain from-hosts {{
+    type filter hook prerouting priority 0;
+    ip saddr != {NETWORK_IPV4} drop
+    ip6 saddr != {{ {NETWORK_IPV6}, fe80::/10, :: }} drop
+  }}
+}}
+"""
 
 
 def make_namespace(place: str) -> None:

@@ -8,7 +8,7 @@ also the outsider: it speaks from 198.51.100.1 and 2001:db8::1 (RFC 5737, RFC
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 from calico.lab.errors import LabError
@@ -32,6 +32,8 @@ DATA_DIR = ROOT / "data"
 OUTSIDE_IPV4 = IPv4Address("198.51.100.1")
 OUTSIDE_IPV6 = IPv6Address("2001:db8::1")
 
+NETWORK_IPV4 = IPv4Network("172.31.0.0/24")
+NETWORK_IPV6 = IPv6Network("fd31::/64")
 ROUTER_IPV4 = IPv4Address("172.31.0.254")
 ROUTER_IPV6 = IPv6Address("fd31::fe")
 ETCD_IPV4 = IPv4Address("172.31.0.253")
@@ -88,10 +90,13 @@ class Layout:
     Attributes:
         n_hosts: How many hosts it has.
         has_etcd: Its datastore is an etcd, and not a file that all hosts share.
+        has_vxlan: Its network carries only the hosts' own addresses, so its pools
+            are carried by VXLAN.
     """
 
     n_hosts: int
     has_etcd: bool = False
+    has_vxlan: bool = False
 
 
 def hosts(n_hosts: int) -> tuple[LabHost, ...]:
