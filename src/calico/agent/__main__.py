@@ -15,20 +15,22 @@ from types import FrameType
 from calico.agent.cutter import FlowCutter
 from calico.agent.cutting import Cutting
 from calico.agent.dataplane import Dataplane, Ownership
-from calico.agent.events import Queue, Stop
+from calico.agent.events import NameContested, Queue, RouterSaid, Stop
 from calico.agent.feeders import (
     feed_checks,
     feed_drops,
     feed_links,
     feed_policy,
+    feed_routing,
     feed_tables,
     queue_request,
     start_feeder,
 )
 from calico.agent.journal import Journal
-from calico.agent.loop import Agent
+from calico.agent.loop import Agent, Hands
 from calico.agent.publisher import Publisher
 from calico.agent.reporting import Reporting, Sources
+from calico.agent.router import Router
 from calico.control.cuts import CutFile
 from calico.control.server import ControlServer
 from calico.ir.drop_name import LOG_GROUP
@@ -46,6 +48,7 @@ from calico.settings import Settings
 from calico.store.api import Store
 from calico.store.feed import PolicyFeed
 from calico.store.open import open_existing_store
+from calico.store.routing_feed import RoutingFeed
 
 _WITHDRAW_WITHIN_S = 2.0
 
@@ -72,6 +75,7 @@ class _Parts:
             self.open_store,
             settings.hostname,
             lambda reason: self.journal.warning("status", f"host status: {reason}"),
+            lambda reason: self.queue.put(NameContested(reason)),
         )
         self.reporting = Reporting(
             settings.hostname,
@@ -84,6 +88,11 @@ class _Parts:
                 table_is_owned=ownership is Ownership.OWNED,
             ),
             CutFile(settings.log_dir),
+        )
+        self.router = Router(
+            settings.run_dir,
+            self.journal,
+            lambda reason: self.queue.put(RouterSaid(reason)),
         )
 
     def open_store(self) -> Store:
@@ -101,6 +110,7 @@ def main() -> int:
     words.add_argument("--nft-fd", type=int, required=True)
     words.add_argument("--supervisor", type=int, required=True)
     words.add_argument("--table-owned", action="store_true")
+    words.add_argument("--backend", choices=("bird", "none"), default="bird")
     given = words.parse_args()
     _die_with(given.supervisor)
     # Everything that is read at the start stays; the loop begins it again.
@@ -110,7 +120,7 @@ def main() -> int:
     ownership = Ownership.OWNED if given.table_owned else Ownership.SHARED
     parts = _Parts(settings, nft, ownership)
     try:
-        _run(parts, nft)
+        _run(parts, nft, has_bird=given.backend == "bird")
     except BaseException as error:  # noqa: BLE001 -- the top of the process
         parts.journal.critical(f"the agent ends: {error!r}")
         parts.journal.critical(traceback.format_exc())
@@ -118,7 +128,7 @@ def main() -> int:
     return 0
 
 
-def _run(parts: _Parts, nft: NftSocket) -> None:
+def _run(parts: _Parts, nft: NftSocket, *, has_bird: bool) -> None:
     queue, reporting = parts.queue, parts.reporting
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -138,15 +148,20 @@ def _run(parts: _Parts, nft: NftSocket) -> None:
     reporting.note_limits(configure_host(memory))
     server = ControlServer(parts.settings.run_dir, queue_request(queue))
     feed = PolicyFeed(parts.open_store)
+    routing = RoutingFeed(parts.open_store)
+    host = parts.settings.hostname
     feeders: dict[str, Callable[[], None]] = {
         "control": server.serve,
         "links": lambda: feed_links(links, queue),
         "tables": lambda: feed_tables(tables, queue),
         "policy": lambda: feed_policy(feed, queue),
+        "routing": lambda: feed_routing(routing, host, queue),
         "checks": lambda: feed_checks(parts.open_store, queue),
     }
     if nflog is not None:
         feeders["drops"] = partial(feed_drops, nflog, queue)
+    if has_bird:
+        feeders["router"] = parts.router.run
     for name, run in feeders.items():
         start_feeder(name, queue, run)
     status = Thread(target=parts.publisher.run, name="status", daemon=True)
@@ -159,10 +174,8 @@ def _run(parts: _Parts, nft: NftSocket) -> None:
     cutting = Cutting(
         cutter, membarrier, lambda reason: reporting.note_problem("conntrack", reason)
     )
-    agent = Agent(
-        parts.settings.hostname, parts.dataplane, parts.workloads, cutting, reporting
-    )
-    agent.run(queue)
+    hands = Hands(parts.dataplane, parts.workloads, cutting, parts.router)
+    Agent(host, hands, reporting).run(queue)
     parts.publisher.end()
     status.join(_WITHDRAW_WITHIN_S)
     parts.journal.info(

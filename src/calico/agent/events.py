@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from calico.control.protocol import Request
+from calico.ir.routing import RoutingState
 from calico.linux.host_links import LinkEvent
 from calico.linux.nflog import LoggedPacket
 from calico.store.feed import FeedEvent
@@ -64,6 +65,46 @@ class StoreChecked:
 
 
 @dataclass(frozen=True, slots=True)
+class Routed:
+    """The routing of this host is another one, or is known for the first time."""
+
+    state: RoutingState
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSilent:
+    """What routing is computed from cannot be read, or can be again.
+
+    Attributes:
+        reason: Why it cannot; absent when it can.
+    """
+
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSaid:
+    """How it is with the router of this host.
+
+    Attributes:
+        reason: What is wrong; absent when nothing is.
+    """
+
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NameContested:
+    """Another agent runs under the name of this host, or does so no longer.
+
+    Attributes:
+        reason: What is wrong; absent when nothing is.
+    """
+
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The process was asked to end."""
 
@@ -81,7 +122,7 @@ class FeederDied:
     error: BaseException
 
 
-StoreEvent = FeedEvent | StoreChecked
+StoreEvent = FeedEvent | StoreChecked | Routed | RoutingSilent
 
 Event = (
     StoreEvent
@@ -90,6 +131,8 @@ Event = (
     | TableTouched
     | Dropped
     | Asked
+    | RouterSaid
+    | NameContested
     | Stop
     | FeederDied
 )

@@ -16,17 +16,22 @@ from calico.agent.events import (
     FeederDied,
     LinksLost,
     Queue,
+    Routed,
+    RoutingSilent,
     StoreChecked,
     TableTouched,
 )
+from calico.compiler.routing import compile_routing
 from calico.control.protocol import Method, Request, decode_reached
+from calico.ir.routing import RoutingState
 from calico.linux.host_links import LinkEvents
 from calico.linux.nflog import Nflog
 from calico.linux.nft_events import Committed, Lost, NftEvents
 from calico.model.errors import StoreCorrupt, Unavailable
-from calico.model.names import NO_REVISION
+from calico.model.names import NO_REVISION, HostName
 from calico.store.api import Store
-from calico.store.feed import PolicyFeed
+from calico.store.feed import PolicyFeed, StoreAnswers, StoreSilent
+from calico.store.routing_feed import RoutingFeed, RoutingRead
 
 CHECK_EVERY_S = 86_400.0
 CHECK_AGAIN_S = 60.0
@@ -60,6 +65,26 @@ def feed_policy(feed: PolicyFeed, queue: Queue) -> None:
     """Put what the datastore holds, and its changes, on the queue."""
     for event in feed.events():
         queue.put(event)
+
+
+def feed_routing(feed: RoutingFeed, host: HostName, queue: Queue) -> None:
+    """Put the routing of a host on the queue whenever it is another one.
+
+    It is worked out here: a cluster has much that does not concern this host,
+    and policy does not wait for that.
+    """
+    state: RoutingState | None = None
+    for event in feed.events():
+        match event:
+            case RoutingRead():
+                compiled = compile_routing(event.snapshot, host)
+                if compiled != state:
+                    state = compiled
+                    queue.put(Routed(state))
+            case StoreSilent():
+                queue.put(RoutingSilent(event.reason))
+            case StoreAnswers():
+                queue.put(RoutingSilent(None))
 
 
 def feed_checks(open_store: Callable[[], Store], queue: Queue) -> None:

@@ -12,6 +12,7 @@ the kernel (`dataplane`), what is told to whom (`reporting`).
 import gc
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from queue import Empty
 from typing import assert_never
 
@@ -24,7 +25,11 @@ from calico.agent.events import (
     Event,
     FeederDied,
     LinksLost,
+    NameContested,
     Queue,
+    Routed,
+    RouterSaid,
+    RoutingSilent,
     Stop,
     StoreChecked,
     StoreEvent,
@@ -32,6 +37,7 @@ from calico.agent.events import (
 )
 from calico.agent.journal import Journal
 from calico.agent.reporting import Reporting
+from calico.agent.router import Router
 from calico.agent.suspects import (
     Suspects,
     addresses_of,
@@ -60,29 +66,38 @@ _MAX_TOGETHER = 10_000
 _LOG_LEVEL = "LogSeverityScreen"
 
 
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What the loop acts with.
+
+    Attributes:
+        dataplane: Our table in the kernel.
+        workloads: The interfaces of local endpoints.
+        cutting: Ends established flows.
+        router: Tells other hosts which addresses are here.
+    """
+
+    dataplane: Dataplane
+    workloads: Workloads
+    cutting: Cutting
+    router: Router
+
+
 class Agent:
     """One host's agent; everything in here belongs to one thread.
 
     Args:
         host: Which host this is.
-        dataplane: Our table in the kernel.
-        workloads: The interfaces of local endpoints.
-        cutting: Ends established flows.
+        hands: What it acts with.
         reporting: Answers and reports.
     """
 
-    def __init__(
-        self,
-        host: HostName,
-        dataplane: Dataplane,
-        workloads: Workloads,
-        cutting: Cutting,
-        reporting: Reporting,
-    ) -> None:
+    def __init__(self, host: HostName, hands: Hands, reporting: Reporting) -> None:
         self._host = host
-        self._dataplane = dataplane
-        self._workloads = workloads
-        self._cutting = cutting
+        self._dataplane = hands.dataplane
+        self._workloads = hands.workloads
+        self._cutting = hands.cutting
+        self._router = hands.router
         self._reporting = reporting
         self._journal: Journal = reporting.journal
         self._compiler = HostCompiler(host)
@@ -96,7 +111,7 @@ class Agent:
         self._cuts_established = True
         self._state: DesiredState | None = None
         self._drop_names = DropNames(self._state_now, self._local_endpoints)
-        if not dataplane.can_log:
+        if not hands.dataplane.can_log:
             self._compiler.refuse_log()
 
     def run(self, events: Queue) -> None:
@@ -142,16 +157,27 @@ class Agent:
                     self._take_link(event)
             case TableTouched():
                 self._repair(event.by)
-            case Dropped():
-                self._reporting.drops.take(event, self._drop_names)
-            case Asked():
-                self._reporting.take(event)
+            case Dropped() | Asked() | RouterSaid() | NameContested():
+                self._take_to_report(event)
             case FeederDied():
                 raise FeederEnded(event.name) from event.error
             case Stop():
                 pass
             case _:
                 self._take_from_store(event)
+
+    def _take_to_report(
+        self, event: Dropped | Asked | RouterSaid | NameContested
+    ) -> None:
+        match event:
+            case Dropped():
+                self._reporting.drops.take(event, self._drop_names)
+            case Asked():
+                self._reporting.take(event)
+            case RouterSaid():
+                self._reporting.note_problem("BIRD", event.reason)
+            case NameContested():
+                self._reporting.note_problem("host name", event.reason)
 
     def _take_link(self, event: LinkEvent | LinksLost) -> None:
         if isinstance(event, LinkEvent):
@@ -177,6 +203,16 @@ class Agent:
                 self._reporting.store_answers()
             case StoreChecked():
                 self._reporting.note_problem("datastore", event.damage)
+            case _:
+                self._take_routing(event)
+
+    def _take_routing(self, event: Routed | RoutingSilent) -> None:
+        match event:
+            case Routed():
+                self._reporting.note_routing(event.state.problems)
+                self._router.route(event.state)
+            case RoutingSilent():
+                self._reporting.routing_is_silent(event.reason, time.monotonic())
             case _:
                 assert_never(event)
 

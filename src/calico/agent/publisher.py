@@ -14,7 +14,7 @@ from calico.model.errors import CalicoError, OutcomeUnknown, Unavailable
 from calico.model.names import HostName, Revision
 from calico.store.api import Store
 from calico.store.feed import pause_after
-from calico.store.host_status import HostStatus, HostStatusWriter
+from calico.store.host_status import TTL_S, HostStatus, HostStatusWriter
 
 SHORTEST_S = 0.2
 LONGEST_S = 30.0
@@ -40,6 +40,8 @@ class Publisher:
         open_store: Opens the datastore; may be called again after a failure.
         host: Whose status it is.
         complain: Called when it cannot be written, with the reason.
+        note_rival: Called when another agent turns out to write it, too, with
+            what to say of that; with nothing when it has ceased to.
     """
 
     def __init__(
@@ -47,10 +49,13 @@ class Publisher:
         open_store: Callable[[], Store],
         host: HostName,
         complain: Callable[[str], None],
+        note_rival: Callable[[str | None], None],
     ) -> None:
         self._open_store = open_store
         self._host = host
         self._complain = complain
+        self._note_rival = note_rival
+        self._rival_seen: float | None = None
         self._changed = Condition()
         self._report: Report | None = None
         self._is_ending = False
@@ -93,13 +98,23 @@ class Publisher:
             while not self._is_ending:
                 report = self._next(written)
                 if report is not None:
-                    writer.write(self._status(report))
+                    self._look_for_rival(writer, writer.write(self._status(report)))
                     self._n_written += 1
                     written = report
                     self._wait(SHORTEST_S)
             self._withdraw(writer)
         finally:
             store.close()
+
+    def _look_for_rival(self, writer: HostStatusWriter, is_alone: bool) -> None:  # noqa: FBT001 -- what `write` returns
+        now = time.monotonic()
+        if not is_alone:
+            if self._rival_seen is None:
+                self._note_rival(writer.describe_rival())
+            self._rival_seen = now
+        elif self._rival_seen is not None and now - self._rival_seen > TTL_S:
+            self._rival_seen = None
+            self._note_rival(None)
 
     def _withdraw(self, writer: HostStatusWriter) -> None:
         try:

@@ -27,6 +27,11 @@ from calico.model.names import NO_REVISION, HostName, Revision
 
 MAX_CUTS = 50
 
+ROUTING_PATIENCE_S = 10.0
+"""How long routing may lag behind policy when the datastore answers again."""
+
+_ROUTING = "routing"
+
 
 @dataclass(frozen=True, slots=True)
 class Sources:
@@ -87,6 +92,9 @@ class Reporting:
         self._degraded = ""
         self._compiled: Mapping[str, str] = {}
         self._own: dict[str, str] = {}
+        self._routing: Mapping[str, str] = {}
+        self._routing_silent = ""
+        self._routing_due = 0.0
         self._limits: dict[str, str] = {}
         self._n_endpoints = 0
         self._n_drifts = 0
@@ -138,6 +146,8 @@ class Reporting:
         return {
             **self._compiled,
             **{f"interface {name}": text for name, text in interfaces.items()},
+            **self._routing,
+            **self._silence_of_routing(),
             **self._own,
         }
 
@@ -187,6 +197,28 @@ class Reporting:
         else:
             self._own[where] = reason
             self.journal.warning(where, f"{where}: {reason}")
+        self._publish_if_enforcing()
+
+    def note_routing(self, problems: Mapping[str, str]) -> None:
+        """Take down what routing could not use."""
+        for where in problems.keys() - self._routing.keys():
+            self.journal.warning(where, f"{where}: {problems[where]}")
+        self._routing = problems
+        self._publish_if_enforcing()
+
+    def routing_is_silent(self, reason: str | None, now: float) -> None:
+        """Take down that what routing needs cannot be read, or can be again."""
+        if reason is not None and not self._routing_silent:
+            self._routing_due = now + ROUTING_PATIENCE_S
+            self.journal.error(_ROUTING, f"{reason}; routes stay as they are")
+        self._routing_silent = reason or ""
+
+    def _silence_of_routing(self) -> Mapping[str, str]:
+        """Name it when it is not for the reason that policy has, too."""
+        is_due = time.monotonic() >= self._routing_due and not self._degraded
+        return (
+            {_ROUTING: self._routing_silent} if self._routing_silent and is_due else {}
+        )
 
     def note_limits(self, limits: Mapping[str, str]) -> None:
         """Take down what the kernel refuses us."""
@@ -226,12 +258,17 @@ class Reporting:
 
     def store_answers(self) -> None:
         """Take down that the datastore answers."""
+        self._routing_due = time.monotonic() + ROUTING_PATIENCE_S
         if self._degraded:
             self._degraded = ""
             self.journal.info("datastore", "the datastore answers again")
 
     def _publish(self) -> None:
         self._publisher.publish(Report(self._in_force, self.problems()))
+
+    def _publish_if_enforcing(self) -> None:
+        if self._is_enforcing:
+            self._publish()
 
     def _counters(self) -> bytes:
         try:

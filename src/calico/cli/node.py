@@ -8,25 +8,31 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import Path
 
 from calico.cli import output
+from calico.cli.bgp_words import read_as_number
 from calico.cli.call import Call
 from calico.cli.exit_codes import INTERRUPTED
+from calico.cli.node_backend import choose_backend, require_backend
 from calico.cli.node_config import NodeConfig, decide_node
+from calico.cli.node_name import require_own_name
 from calico.cli.node_process import (
     Supervisor,
     start_attached,
     start_detached,
     stop_supervisor,
     wait_enforcing,
+    wait_routing,
 )
 from calico.cli.refusal import Refused, require_root
 from calico.codec.keys import POLICY_PREFIXES
+from calico.compiler.routing import compile_routing, is_speakable
 from calico.linux.host_links import RouteSocket
+from calico.netset import Address
 from calico.node.pidfile import running_pid
+from calico.node.state import Backend
 from calico.settings import Settings
 from calico.store.api import Transaction, View
+from calico.store.routing import read_routing
 
-_MAX_AS_NUMBER = 2**32 - 1
-_MAX_AS_DIGITS = 10
 _NOT_OURS = re.compile(r"(docker|br-|cbr|virbr|lxcbr|veth|cali|tunl|flannel)")
 _GONE_OPTIONS = {
     "--node-image": "there is no image: the agent is part of calicoctl",
@@ -34,7 +40,6 @@ _GONE_OPTIONS = {
     "--libnetwork-image": "there is no image: the agent is part of calicoctl",
     "--libnetwork": "the plugin for Docker networks is not built yet",
 }
-_BACKENDS_TO_COME = frozenset({"bird", "gobgp"})
 
 
 def start(call: Call) -> int:
@@ -42,7 +47,9 @@ def start(call: Call) -> int:
     is_detached = _check_options(call)
     ipv4 = _ipv4(call.option("--ip"))
     ipv6 = _ipv6(call.option("--ip6"))
-    as_number = _as_number(call.option("--as"))
+    number = call.option("--as")
+    as_number = None if number is None else str(read_as_number(number))
+    wanted = choose_backend(call)
     require_root()
     settings = _settings(call)
     running = running_pid(settings.run_dir)
@@ -51,20 +58,24 @@ def start(call: Call) -> int:
             f"The Calico node is running already, process {running}.",
             "`calicoctl node stop` stops it.",
         )
+    backend = require_backend(call, wanted, running)
+    ipv4, ipv6 = _confirmed(ipv4, ipv6)
     config = NodeConfig(
         host=settings.hostname,
-        ipv4=_confirmed(ipv4),
+        ipv4=ipv4,
         ipv6=ipv6,
         as_number=as_number,
         with_default_pools=call.environ.get("NO_DEFAULT_POOLS") != "true",
     )
+    if running is None:
+        require_own_name(call, config)
     _write(call, config)
     if running is not None:
         return _finish_detached(call, settings, None, running)
     if is_detached:
-        started = start_detached(settings)
+        started = start_detached(settings, backend)
         return _finish_detached(call, settings, started, started.pid)
-    return _stay(call, settings)
+    return _stay(call, settings, backend)
 
 
 def _check_options(call: Call) -> bool:
@@ -82,11 +93,6 @@ def _check_options(call: Call) -> bool:
         if runtime not in {"docker", "rkt"}:
             raise Refused("Runtime must be 'docker', 'rkt' or 'none'.")
         raise Refused("--runtime: the agent runs in no container; leave it out.")
-    backend = call.option("--backend")
-    if backend in _BACKENDS_TO_COME:
-        raise Refused(f"--backend: {backend} is not built yet; leave it out.")
-    if backend not in {None, "none"}:
-        raise Refused("Backend must be 'none'.")
     return is_detached
 
 
@@ -103,9 +109,12 @@ def _is_detached(call: Call) -> bool:
 
 def _ipv4(text: str | None) -> IPv4Address | None:
     try:
-        return None if text is None else IPv4Address(text)
+        address = None if text is None else IPv4Address(text)
     except AddressValueError:
-        raise Refused("Invalid IPv4 address specified with --ip argument.") from None
+        address = None
+    if text is not None and (address is None or not is_speakable(address)):
+        raise Refused("Invalid IPv4 address specified with --ip argument.")
+    return address
 
 
 def _ipv6(text: str | None) -> IPv6Address | None:
@@ -113,27 +122,11 @@ def _ipv6(text: str | None) -> IPv6Address | None:
         address = None if text is None else IPv6Address(text)
     except AddressValueError:
         address = None
-    if text is not None and (address is None or address.scope_id is not None):
+    if text is not None and (
+        address is None or address.scope_id is not None or not is_speakable(address)
+    ):
         raise Refused("Invalid IPv6 address specified with --ip6 argument.")
     return address
-
-
-def _as_number(text: str | None) -> str | None:
-    if text is None:
-        return None
-    high, dot, low = text.partition(".")
-    parts = (high, low) if dot else (high,)
-    # Python refuses to read thousands of digits, with an error of its own.
-    if not all(
-        part.isascii() and part.isdecimal() and len(part) <= _MAX_AS_DIGITS
-        for part in parts
-    ):
-        raise Refused("Invalid AS Number specified.")
-    most = 65535 if dot else _MAX_AS_NUMBER
-    if any(int(part) > most for part in parts):
-        raise Refused("Invalid AS Number specified.")
-    # Dotted and plain are two spellings of one number, of which one is kept.
-    return str(int(high) * 65536 + int(low)) if dot else str(int(text))
 
 
 def _settings(call: Call) -> Settings:
@@ -149,30 +142,37 @@ def _settings(call: Call) -> Settings:
     return settings
 
 
-def _confirmed(given: IPv4Address | None) -> IPv4Address:
-    """Find this host's address, or look whether it has the one given."""
+def _confirmed(
+    ipv4: IPv4Address | None, ipv6: IPv6Address | None
+) -> tuple[IPv4Address, IPv6Address | None]:
+    """Find this host's address, or look whether it has those given."""
     routes = RouteSocket()
     try:
         names = {link.index: link.name for link in routes.list_links()}
         own = [
             (address, names.get(index, ""))
             for address, index in routes.list_addresses()
-            if isinstance(address, IPv4Address) and not address.is_loopback
+            if not address.is_loopback
         ]
     finally:
         routes.close()
-    if given is None:
-        return _detected(own)
-    if given not in {address for address, _ in own}:
-        output.complain(
-            "WARNING: Could not confirm that the provided IPv4 address is assigned to"
-            " this host."
-        )
-    return given
+    for given in (ipv4, ipv6):
+        if given is not None and given not in {address for address, _ in own}:
+            output.complain(
+                f"WARNING: Could not confirm that the provided IPv{given.version}"
+                " address is assigned to this host."
+            )
+    if ipv4 is None:
+        ipv4 = _detected(own)
+    return ipv4, ipv6
 
 
-def _detected(own: list[tuple[IPv4Address, str]]) -> IPv4Address:
-    usable = [address for address, name in own if not _NOT_OURS.match(name)]
+def _detected(own: list[tuple[Address, str]]) -> IPv4Address:
+    usable = [
+        address
+        for address, name in own
+        if isinstance(address, IPv4Address) and not _NOT_OURS.match(name)
+    ]
     if not usable:
         raise Refused(
             "Couldn't autodetect a management IP address. Please provide an IP by"
@@ -200,7 +200,10 @@ def _finish_detached(
     output.line(f"Calico node is running with id: {pid}")
     output.complain("Waiting for successful startup")
     revision = call.store.last_change(POLICY_PREFIXES)
+    speaks_bgp = _speaks_bgp(call, settings)
     wait_enforcing(settings, revision, started)
+    if speaks_bgp:
+        wait_routing(settings)
     output.line("Calico node started successfully")
     if started is not None:
         # It goes on without us, which is what was asked for.
@@ -208,16 +211,25 @@ def _finish_detached(
     return 0
 
 
-def _stay(call: Call, settings: Settings) -> int:
+def _speaks_bgp(call: Call, settings: Settings) -> bool:
+    """Tell whether there will be a configuration for BIRD."""
+    routing = compile_routing(read_routing(call.store), settings.hostname)
+    return routing.router_id is not None and routing.as_number is not None
+
+
+def _stay(call: Call, settings: Settings, backend: Backend) -> int:
     # Whoever ends us ends the agent, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.default_int_handler)
-    started = start_attached(settings)
+    started = start_attached(settings, backend)
     try:
         output.line(f"Calico node is running with id: {started.pid}")
         revision = call.store.last_change(POLICY_PREFIXES)
+        speaks_bgp = _speaks_bgp(call, settings)
         call.close()
         wait_enforcing(settings, revision, started)
+        if speaks_bgp:
+            wait_routing(settings)
         output.line("Calico node started successfully")
         # Whoever waits for it at the other end of a pipe waits for this line.
         sys.stdout.flush()

@@ -107,16 +107,7 @@ def _changing(view: View, operations: tuple[Operation, ...]) -> tuple[Operation,
 def _conflicts(view: View, config: NodeConfig) -> Iterator[str]:
     own_key = bgp_address_key(config.host, Family.V4)
     address = str(config.ipv4).encode()
-    for item in view.below(_BGP_HOSTS):
-        host, _, name = item.key.removeprefix(_BGP_HOSTS).partition("/")
-        is_other = name == "ip_addr_v4" and item.key != own_key
-        if is_other and item.value == address:
-            raise Refused(
-                f"ERROR: IP address {config.ipv4} is already in use by host {host}."
-                " Calico requires each compute host to have a unique IP. If this is"
-                " the same host under a new name, remove the old one:"
-                f" `calicoctl node remove --hostname={host}`."
-            )
+    _require_own_addresses(view, config)
     before = view.get(own_key)
     if before is not None and before.value != address:
         yield (
@@ -125,6 +116,22 @@ def _conflicts(view: View, config: NodeConfig) -> Iterator[str]:
             " host to have a unique hostname. If your IP address has recently changed,"
             " this message is harmless."
         )
+
+
+def _require_own_addresses(view: View, config: NodeConfig) -> None:
+    """Refuse an address of either family that another host has."""
+    for family, own in ((Family.V4, config.ipv4), (Family.V6, config.ipv6)):
+        own_key = bgp_address_key(config.host, family)
+        for item in view.below(_BGP_HOSTS) if own is not None else ():
+            host, _, name = item.key.removeprefix(_BGP_HOSTS).partition("/")
+            is_other = name == f"ip_addr_v{family.value}" and item.key != own_key
+            if is_other and item.value == str(own).encode():
+                raise Refused(
+                    f"ERROR: IP address {own} is already in use by host {host}."
+                    " Calico requires each compute host to have a unique IP. If this"
+                    " is the same host under a new name, remove the old one:"
+                    f" `calicoctl node remove --hostname={host}`."
+                )
 
 
 def _pools(view: View, config: NodeConfig) -> Iterator[Operation]:

@@ -11,9 +11,13 @@ from calico.cli.exit_codes import NOT_IN_FORCE
 from calico.cli.refusal import Refused
 from calico.control.client import NoAgent, ask_status, wait_for_revision
 from calico.control.protocol import BadMessage
+from calico.linux.bird import BirdFiles
+from calico.linux.bird_control import BirdControl
+from calico.model.errors import RouterRejected, Unavailable
 from calico.model.names import Revision
 from calico.node.pidfile import running_pid
 from calico.node.removal import remove_leftovers
+from calico.node.state import Backend, read_state
 from calico.settings import Settings
 
 LOG_NAME = "node.log"
@@ -27,11 +31,11 @@ _ARGV = (sys.executable, "-I", "-m", "calico.node.supervisor")
 Supervisor = subprocess.Popen[bytes]
 
 
-def start_detached(settings: Settings) -> Supervisor:
+def start_detached(settings: Settings, backend: Backend) -> Supervisor:
     """Start the supervisor so that it outlives this process."""
     with (settings.log_dir / LOG_NAME).open("ab") as log:
         return subprocess.Popen(
-            _ARGV,
+            _argv(backend),
             env=_environment(settings),
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -41,12 +45,16 @@ def start_detached(settings: Settings) -> Supervisor:
         )
 
 
-def start_attached(settings: Settings) -> Supervisor:
+def start_attached(settings: Settings, backend: Backend) -> Supervisor:
     """Start the supervisor as a child that writes where we write."""
     # A session of its own keeps Ctrl-C from reaching it before we have.
     return subprocess.Popen(
-        _ARGV, env=_environment(settings), start_new_session=True, cwd="/"
+        _argv(backend), env=_environment(settings), start_new_session=True, cwd="/"
     )
+
+
+def _argv(backend: Backend) -> list[str]:
+    return [*_ARGV, f"--backend={backend.value}"]
 
 
 def wait_enforcing(
@@ -90,8 +98,46 @@ def wait_enforcing(
     )
 
 
-def stop_supervisor(settings: Settings) -> bool:
-    """Stop the supervisor with its agent, and wait until both have ended.
+def wait_routing(settings: Settings) -> None:
+    """Wait until BIRD answers, if the supervisor runs it.
+
+    Whether its peers do is not waited for.
+
+    Raises:
+        Refused: The time ran out.
+    """
+    deadline = time.monotonic() + START_WITHIN_S
+    while True:
+        state = read_state(settings.run_dir)
+        if state is None or state.backend is Backend.NONE:
+            return
+        reason = state.bird_problem
+        try:
+            with BirdControl(BirdFiles(settings.run_dir).socket) as bird:
+                bird.read_status()
+        except (Unavailable, RouterRejected) as error:
+            reason = reason or str(error)
+        else:
+            return
+        if time.monotonic() > deadline:
+            raise Refused(
+                f"Policy is in force, but BIRD does not run after {START_WITHIN_S:g} s:"
+                f" {reason}",
+                "Workloads are not reached from other hosts until it does; it is tried"
+                " again and again. `calicoctl status` shows how it is.",
+                exit_code=NOT_IN_FORCE,
+            )
+        time.sleep(_PAUSE_S)
+
+
+def stop_supervisor(
+    settings: Settings, number: signal.Signals = signal.SIGTERM
+) -> bool:
+    """Stop the supervisor with its agent and BIRD, and wait until all have ended.
+
+    Args:
+        settings: Where things are.
+        number: The signal: `WITHDRAW` to take routes back from peers.
 
     Returns:
         Whether there was one.
@@ -101,9 +147,9 @@ def stop_supervisor(settings: Settings) -> bool:
     """
     pid = running_pid(settings.run_dir)
     if pid is None:
-        remove_leftovers(settings.run_dir)
+        remove_leftovers(settings.run_dir, number)
         return False
-    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, number)
     deadline = time.monotonic() + STOP_WITHIN_S
     while running_pid(settings.run_dir) is not None:
         if time.monotonic() > deadline:

@@ -1,5 +1,7 @@
 """`calicoctl node stop` and `calicoctl node remove`."""
 
+import signal
+
 from calico.attach.site import Site, endpoint_handle
 from calico.attach.workload import detach_all
 from calico.cli import output
@@ -20,6 +22,7 @@ from calico.model.errors import InvalidResource
 from calico.model.names import EndpointKey, HostName, parse_host_name
 from calico.node.pidfile import running_pid
 from calico.node.removal import remove_dataplane
+from calico.node.signals import WITHDRAW
 from calico.store.api import Delete, DeletePrefix, Transaction
 from calico.store.resources import decode_item
 
@@ -51,7 +54,8 @@ def stop(call: Call) -> int:
         output.complain_paragraph(
             f"Stopping the node while there are active endpoints: {what_follows}."
         )
-    stop_supervisor(call.settings)
+    # With the workloads' interfaces go the routes to them, on other hosts, too.
+    stop_supervisor(call.settings, WITHDRAW if removes_rules else signal.SIGTERM)
     if removes_rules:
         _remove_dataplane(call, endpoints)
     output.line("Node stopped")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from calico.cli import output
+from calico.cli.bgp_status import bgp_as_json, print_bgp_status, read_bgp_status
 from calico.cli.call import Call
 from calico.cli.exit_codes import DONE, UNAVAILABLE
 from calico.cli.other_chains import Passage, iptables_legacy_tables, read_passages
@@ -16,7 +17,7 @@ from calico.model.errors import Unavailable
 from calico.store.resources import count_reserved
 
 _RUNTIMES = frozenset({None, "docker", "none"})
-_BACKENDS = frozenset({None, "none"})
+_BACKENDS = frozenset({None, "bird", "none"})
 _N_SHOWN_CUTS = 5
 
 
@@ -38,12 +39,15 @@ def show(call: Call) -> int:
     # What the agent says is shown all the same, and is no success.
     code = UNAVAILABLE if unused is None else DONE
     passages = read_passages()
+    bgp = read_bgp_status(call)
 
     def print_text() -> None:
         for text in _describe(status, unused, passages):
             output.line(text)
+        print_bgp_status(bgp)
 
-    call.show(_as_json(status, unused, passages), [status.host], print_text)
+    shown = {**_as_json(status, unused, passages), "bgp": bgp_as_json(bgp)}
+    call.show(shown, [status.host], print_text)
     return code
 
 
@@ -51,7 +55,7 @@ def _as_json(
     status: AgentStatus,
     unused: Mapping[str, int] | None,
     passages: tuple[Passage, ...] | None,
-) -> Json:
+) -> dict[str, Json]:
     shown: dict[str, Json] = {
         **asdict(status),
         "unused_keys": None if unused is None else {**unused},

@@ -113,6 +113,23 @@ class KernelRejected(CalicoError):
         return f"the kernel refused {self.what}: {self.reason} (errno {self.errno})"
 
 
+class RouterRejected(CalicoError):
+    """BIRD refused what it was told; it goes on as before.
+
+    Attributes:
+        what: The command, or what else it was.
+        reason: BIRD's words, or ours.
+    """
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what = what
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"BIRD refused {self.what}: {self.reason}"
+
+
 class BatchTooLarge(CalicoError):
     """A transaction does not fit into one send; nothing was sent.
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,9 @@ from calico.control.protocol import SOCKET_NAME
 from calico.linux.host_links import RouteSocket, delete_link, delete_route
 from calico.linux.nft_socket import NftSocket
 from calico.linux.sysctl import MEMORY_NAME, restore_host
+from calico.node.bird import BirdProcess, bird_signal
 from calico.node.pidfile import FILE_NAME, AlreadyRunning, hold_pidfile
+from calico.node.state import STATE_NAME
 
 _GONE = frozenset({errno.ENODEV, errno.ESRCH, errno.ENOENT})
 
@@ -41,14 +44,24 @@ def remove_dataplane(run_dir: Path, interfaces: Collection[str]) -> tuple[str, .
     finally:
         nft.close()
     restore_host(run_dir / MEMORY_NAME)
+    BirdProcess(run_dir).retire()
     return ()
 
 
-def remove_leftovers(run_dir: Path) -> None:
-    """Remove the files of a supervisor that was killed, if nobody has followed it."""
+def remove_leftovers(run_dir: Path, number: signal.Signals) -> None:
+    """Remove what a supervisor that was killed has left, if nobody has followed it.
+
+    Args:
+        run_dir: Where it has left that.
+        number: The signal that it would have got: its BIRD is ended likewise.
+    """
     if (run_dir / FILE_NAME).exists():
         with suppress(AlreadyRunning), hold_pidfile(run_dir):
-            (run_dir / SOCKET_NAME).unlink(missing_ok=True)
+            bird = BirdProcess(run_dir)
+            bird.end_leftover(bird_signal(number))
+            bird.remove()
+            for name in (SOCKET_NAME, STATE_NAME):
+                (run_dir / name).unlink(missing_ok=True)
 
 
 def _remove_links(interfaces: frozenset[str]) -> tuple[str, ...]:

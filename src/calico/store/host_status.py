@@ -13,13 +13,14 @@ from calico.codec.host_status import (
 )
 from calico.codec.keys import (
     STATUS_HOST_PREFIX,
+    bird_ip_key,
     decode_host_status_key,
     host_status_key,
     last_reported_status_key,
 )
-from calico.model.errors import InvalidResource, LeaseExpired
-from calico.model.names import HostName
-from calico.store.api import LeaseId, Note, Put, Store, Transaction
+from calico.model.errors import Conflict, InvalidResource, LeaseExpired
+from calico.model.names import HostName, Revision
+from calico.store.api import Compare, LeaseId, Note, Put, Store, Transaction
 
 TTL_S = 90.0
 
@@ -50,6 +51,10 @@ class HostStatusWriter:
     Args:
         store: Used by this thread only.
         host: Whose status it is.
+
+    What we wrote last stays there until we write again, unless somebody else
+    writes it: then two agents run under one name. The first write of a writer
+    tells nothing, for an agent before us may have ended a moment ago.
     """
 
     def __init__(self, store: Store, host: HostName) -> None:
@@ -57,9 +62,13 @@ class HostStatusWriter:
         self._host = host
         self._lease: LeaseId | None = None
         self._note = Note("agent", host, "calico agent", "host status")
+        self._written: tuple[Revision, bytes] | None = None
 
-    def write(self, status: HostStatus) -> None:
+    def write(self, status: HostStatus) -> bool:
         """Write a status.
+
+        Returns:
+            Whether nobody else has written one since we did last.
 
         Raises:
             OutcomeUnknown: It may or may not be written.
@@ -68,12 +77,27 @@ class HostStatusWriter:
         if self._lease is not None:
             try:
                 self._store.keep_alive(self._lease)
-                self._put(status, self._lease)
+                return self._put(status, self._lease)
             except LeaseExpired:
                 self._lease = None
-        if self._lease is None:
-            self._lease = self._store.grant(TTL_S)
-            self._put(status, self._lease)
+                self._written = None
+        self._lease = self._store.grant(TTL_S)
+        return self._put(status, self._lease)
+
+    def describe_rival(self) -> str:
+        """Say that there is another agent of this name, and where it may be.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        item = self._store.get(bird_ip_key(self._host))
+        address = "" if item is None else item.value.decode("ascii", "replace")
+        where = f"; {address} started last" if address else ""
+        return (
+            f"another agent runs as host {self._host}, too{where}: stop one of them"
+            " (`calicoctl node stop`) and start it under a name of its own"
+            " (`HOSTNAME=NAME calicoctl node`)"
+        )
 
     def withdraw(self) -> None:
         """Let the status go at once: this host is no longer live.
@@ -86,15 +110,27 @@ class HostStatusWriter:
             self._store.revoke(self._lease)
             self._lease = None
 
-    def _put(self, status: HostStatus, lease: LeaseId) -> None:
+    def _put(self, status: HostStatus, lease: LeaseId) -> bool:
         value = encode_host_status(status)
-        self._store.commit(
-            Transaction(
-                compares=(),
-                operations=(
-                    Put(host_status_key(self._host), value, lease),
-                    Put(last_reported_status_key(self._host), value),
-                ),
-                note=self._note,
-            )
+        key = host_status_key(self._host)
+        operations = (
+            Put(key, value, lease),
+            Put(last_reported_status_key(self._host), value),
+        )
+        is_alone = True
+        compares: tuple[Compare, ...] = ()
+        if self._written is not None:
+            compares = (Compare(key, self._written[0]),)
+        try:
+            revision = self._store.commit(Transaction(compares, operations, self._note))
+        except Conflict:
+            is_alone = self._is_ours_or_gone(key)
+            revision = self._store.commit(Transaction((), operations, self._note))
+        self._written = revision, value
+        return is_alone
+
+    def _is_ours_or_gone(self, key: str) -> bool:
+        item = self._store.get(key)
+        return item is None or (
+            self._written is not None and item.value == self._written[1]
         )

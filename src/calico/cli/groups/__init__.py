@@ -11,6 +11,7 @@ SUMMARIES: Mapping[str, str] = {
     "container": "workloads of this host, their addresses and profiles",
     "pool": "pools that addresses come from",
     "ipam": "which addresses are given away",
+    "bgp": "whom the hosts exchange routes with",
     "node": "this host's agent: start, stop, show, remove",
     "status": "how this host's agent is, and what could not be used",
     "flows": "established flows that were cut, and by which rule",
