@@ -118,7 +118,7 @@ def up_without(user: LabUser, program: str, *words: str) -> CompletedProcess[str
 def test_without_bird_the_lab_leads_packets(root: LabUser) -> None:
     started = up_without(root, "bird", "--hosts=2")
     assert started.returncode == 0, started.stderr
-    assert "BIRD is not installed" in started.stderr
+    assert "BIRD 2 is not installed" in started.stderr
     root.done("add", "web", "--host=host2", "192.168.3.3")
     assert "192.168.3.3 via" in root.done("exec", "outside", "--", "ip", "route")
     root.done("run", "--host=host2", "--", CALICOCTL, "profile", "add", "WEB")

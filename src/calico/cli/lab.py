@@ -43,7 +43,7 @@ def up(call: Call) -> int:
     output.line(f"Lab {lab.name} is up: {', '.join(names)}")
     if not lab.has_bird:
         output.complain(
-            "BIRD is not installed (Debian: bird2), so commands of the lab set its"
+            "BIRD 2 is not installed (Debian: bird2), so commands of the lab set its"
             " routes."
         )
     limits = read_limits(lab)

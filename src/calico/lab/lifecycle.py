@@ -46,7 +46,7 @@ from calico.lab.register import (
     put_record,
     start_time,
 )
-from calico.lab.router import ROUTER_AS_NUMBER, start_router
+from calico.lab.router import ROUTER_AS_NUMBER, has_bird, start_router
 from calico.lab.session import environment
 
 _DEFAULT_POOLS = ("192.168.0.0/16", "fd80:24e2:f998:72d6::/64")
@@ -195,7 +195,7 @@ def _read_report(name: str, layout: Layout, stream: IO[bytes]) -> Lab:
                 boot=boot_id(),
                 space=pid_space(),
                 has_etcd=layout.has_etcd,
-                has_bird=False,
+                has_bird=has_bird(),
             )
     raise LabError(f"lab `{name}`", "its holder ended before it was ready")
 

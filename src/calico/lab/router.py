@@ -14,8 +14,11 @@ from collections.abc import Iterator, Sequence
 from calico.lab.errors import LabError
 from calico.lab.network import PROGRAM_PATHS
 from calico.lab.plan import OUTSIDE, ROOT, ROUTER_IPV4, ROUTER_IPV6, LabHost
+from calico.linux.bird_process import read_version
+from calico.model.bgp import DEFAULT_AS_NUMBER
+from calico.model.errors import Unavailable
 
-ROUTER_AS_NUMBER = 64511
+ROUTER_AS_NUMBER = DEFAULT_AS_NUMBER
 
 _DIRECTORY = ROOT / OUTSIDE
 _FILE = _DIRECTORY / "bird.conf"
@@ -44,8 +47,15 @@ protocol bgp {name} {{
 
 
 def has_bird() -> bool:
-    """Tell whether BIRD is installed."""
-    return _find_bird() is not None
+    """Tell whether a BIRD is installed that the hosts can use."""
+    program = _find_bird()
+    if program is None:
+        return False
+    try:
+        read_version(program)
+    except Unavailable:
+        return False
+    return True
 
 
 def start_router(hosts: Sequence[LabHost]) -> None:
