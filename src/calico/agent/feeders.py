@@ -21,7 +21,7 @@ from calico.agent.events import (
     StoreChecked,
     TableTouched,
 )
-from calico.compiler.routing import compile_routing
+from calico.compiler.routing import compile_routing, concerns
 from calico.control.protocol import Method, Request, decode_reached
 from calico.ir.routing import RoutingState
 from calico.linux.host_links import LinkEvents
@@ -76,6 +76,10 @@ def feed_routing(feed: RoutingFeed, host: HostName, queue: Queue) -> None:
     state: RoutingState | None = None
     for event in feed.events():
         match event:
+            case RoutingRead() if state is not None and not _concerns(
+                event, state, host
+            ):
+                pass
             case RoutingRead():
                 compiled = compile_routing(event.snapshot, host)
                 if compiled != state:
@@ -85,6 +89,12 @@ def feed_routing(feed: RoutingFeed, host: HostName, queue: Queue) -> None:
                 queue.put(RoutingSilent(event.reason))
             case StoreAnswers():
                 queue.put(RoutingSilent(None))
+
+
+def _concerns(event: RoutingRead, state: RoutingState, host: HostName) -> bool:
+    return event.changed is None or any(
+        concerns(key, state, host) for key in event.changed
+    )
 
 
 def feed_checks(open_store: Callable[[], Store], queue: Queue) -> None:

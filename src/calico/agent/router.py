@@ -20,7 +20,7 @@ from calico.model.errors import RouterRejected, Unavailable
 from calico.render.bird import render_bird
 from calico.store.feed import pause_after
 
-CHECK_EVERY_S = 10.0
+CHECK_EVERY_S = 5.0
 """How often BIRD is asked whether it still has what it was told."""
 
 _GRACE_S = 3.0

@@ -25,6 +25,7 @@ from calico.model.bgp import DEFAULT_LOG_LEVEL, AsNumber, BgpHost, BgpLogLevel
 from calico.model.names import HostName
 from calico.model.network import Pool
 from calico.model.routing import (
+    AffinityKey,
     AsNumberKey,
     BgpLogLevelKey,
     BgpPeerKey,
@@ -41,6 +42,27 @@ _ABSENT = BgpHost(HostName("-"))
 def compile_routing(snapshot: RoutingSnapshot, host: HostName) -> RoutingState:
     """Work out what one host must do; total."""
     return _Compilation(snapshot, host).state()
+
+
+def concerns(key: RoutingKey, state: RoutingState, host: HostName) -> bool:
+    """Report whether a change of one key may make another routing of a host.
+
+    Most of what changes in a cluster does not: a block that another host takes
+    or gives up is BIRD's to hear of, unless an overlay carries it.
+
+    Args:
+        key: What changed, and no pool has changed with it.
+        state: The routing until now.
+        host: The host.
+    """
+    match key:
+        case AffinityKey():
+            carrier = _carrier_of(key.block, state.pools)
+            return key.host == host or carrier not in {None, Carrier.NONE}
+        case BgpPeerKey() | BgpLogLevelKey():
+            return key.host in {None, host}
+        case _:
+            return True
 
 
 def is_speakable(address: Address) -> bool:

@@ -84,9 +84,9 @@ def parse_as_number(text: str) -> AsNumber:
         InvalidResource: It is none.
     """
     halves = text.split(".")
-    numbers = [int(each) for each in halves if _is_decimal(each)]
+    numbers = [int(each) for each in halves] if all(map(_is_decimal, halves)) else []
     match numbers:
-        case [number] if len(halves) == 1 and number <= MAX_AS_NUMBER:
+        case [number] if number <= MAX_AS_NUMBER:
             return AsNumber(number)
         case [high, low] if high <= _HALF and low <= _HALF:
             return AsNumber((high << 16) + low)

@@ -30,6 +30,13 @@ _LEARNED_IN_OWN_BLOCK = 181
 
 _KIND_NAMES = {PeerKind.MESH: "Mesh", PeerKind.NODE: "Node", PeerKind.GLOBAL: "Global"}
 
+# Every host speaks with all of these, so a peer of either kind hears from all.
+_TOLD_ANYWAY = {
+    PeerKind.MESH: (PeerKind.MESH,),
+    PeerKind.NODE: (),
+    PeerKind.GLOBAL: (PeerKind.MESH, PeerKind.GLOBAL),
+}
+
 _LOG_CLASSES = {
     BgpLogLevel.NONE: "{ warning, error, auth, fatal, bug }",
     BgpLogLevel.INFO: "{ info, remote, warning, error, auth, fatal, bug }",
@@ -87,15 +94,17 @@ def _family(state: RoutingState, family: Family) -> Iterator[str]:
     pools = [each for each in state.pools if family_of(each.cidr) is family]
     is_in_pool = tuple(_by_pool(pools))
     yield from ("", f"filter calico_import_v{number} {{", *is_in_pool, "}")
-    yield from (
-        "",
-        f"filter calico_export_v{number} {{",
-        "  if source = RTS_DEVICE then reject;",
-        "  if source = RTS_INHERIT && "
-        f"preference = {_LEARNED_IN_OWN_BLOCK} then reject;",
-        *is_in_pool,
-        "}",
-    )
+    for kind in PeerKind:
+        yield from (
+            "",
+            f"filter {_export_filter(kind, family)} {{",
+            "  if source = RTS_DEVICE then reject;",
+            "  if source = RTS_INHERIT && "
+            f"preference = {_LEARNED_IN_OWN_BLOCK} then reject;",
+            *_told_by_others(kind),
+            *is_in_pool,
+            "}",
+        )
     yield from ("", f"filter calico_learn_v{number} {{")
     if announced:
         yield f"  if net ~ {_within(announced)} then {{"
@@ -122,6 +131,20 @@ def _family(state: RoutingState, family: Family) -> Iterator[str]:
         "  };",
         "}",
     )
+
+
+def _export_filter(kind: PeerKind, family: Family) -> str:
+    return f"calico_to_{_KIND_NAMES[kind].lower()}_v{family.value}"
+
+
+def _told_by_others(kind: PeerKind) -> Iterator[str]:
+    """Yield what keeps a peer from being told what it hears from others itself.
+
+    Between hosts in one AS that is BGP's own rule. With an AS each, a way by
+    another host would look as short as the straight one.
+    """
+    for told in _TOLD_ANYWAY[kind]:
+        yield f'  if proto ~ "{_KIND_NAMES[told]}_*" then reject;'
 
 
 def _by_pool(pools: list[RoutedPool]) -> Iterator[str]:
@@ -158,7 +181,7 @@ def _peering(state: RoutingState, peering: Peering) -> Iterator[str]:
         "  error wait time 5, 30;",
         f"  ipv{number} {{",
         f"    import filter calico_import_v{number};",
-        f"    export filter calico_export_v{number};",
+        f"    export filter {_export_filter(peering.kind, family)};",
         "    next hop self;",
         "  };",
         "}",

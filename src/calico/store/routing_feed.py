@@ -9,7 +9,7 @@ Not here: what policy is computed from (`feed`).
 
 import select
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 from calico.codec.routing_keys import ROUTING_PREFIXES
@@ -27,9 +27,20 @@ from calico.store.routing import (
 
 @dataclass(frozen=True, slots=True)
 class RoutingRead:
-    """What routing is computed from, as it is now."""
+    """What routing is computed from is another than before.
 
-    snapshot: RoutingSnapshot
+    Attributes:
+        resources: All of it; true until the next event is asked for.
+        changed: The keys that make the difference; absent for all of them.
+    """
+
+    resources: Mapping[RoutingKey, RoutingResource]
+    changed: frozenset[RoutingKey] | None
+
+    @property
+    def snapshot(self) -> RoutingSnapshot:
+        """All of it, sorted, in as much time as there is of it."""
+        return RoutingSnapshot.of(self.resources)
 
 
 RoutingEvent = RoutingRead | StoreSilent | StoreAnswers
@@ -87,7 +98,7 @@ class RoutingFeed:
             items, revision = list_routing(store)
             self._resources = decode_all(items)
             self._seen = dict.fromkeys(ROUTING_PREFIXES, revision)
-            yield RoutingRead(RoutingSnapshot.of(self._resources))
+            yield RoutingRead(self._resources, None)
         watches: dict[str, Watch] = {}
         try:
             for prefix, revision in self._seen.items():
@@ -105,14 +116,14 @@ class RoutingFeed:
             if not self._n_failures:
                 waiting.poll()
             # All that has come meanwhile is one change.
-            is_changed = False
+            changed: set[RoutingKey] = set()
             while batches := self._read(watches):
-                is_changed = self._take(batches) or is_changed
+                changed.update(self._take(batches))
             if self._n_failures:
                 self._n_failures = 0
                 yield StoreAnswers()
-            if is_changed:
-                yield RoutingRead(RoutingSnapshot.of(self._resources))
+            if changed:
+                yield RoutingRead(self._resources, frozenset(changed))
 
     def _read(self, watches: dict[str, Watch]) -> list[Batch]:
         batches: list[Batch] = []
@@ -121,15 +132,13 @@ class RoutingFeed:
             self._seen[prefix] = watch.revision
         return batches
 
-    def _take(self, batches: list[Batch]) -> bool:
-        """Take in what changed, and report whether it makes a difference."""
-        is_changed = False
+    def _take(self, batches: list[Batch]) -> Iterator[RoutingKey]:
+        """Take in what changed, and yield the keys that make a difference."""
         for batch in batches:
             for change in batch.changes:
                 found = decode_routing_item(change.key, change.value)
-                if found is not None:
-                    is_changed = self._set(*found) or is_changed
-        return is_changed
+                if found is not None and self._set(*found):
+                    yield found[0]
 
     def _set(self, key: RoutingKey, value: RoutingResource | None) -> bool:
         if self._resources.get(key) == value:

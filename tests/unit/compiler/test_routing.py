@@ -4,8 +4,10 @@ from dataclasses import replace
 from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from calico.compiler.routing import compile_routing, is_speakable
+from calico.compiler.routing import compile_routing, concerns, is_speakable
 from calico.ir.routing import (
     Carrier,
     Peering,
@@ -21,10 +23,13 @@ from calico.model.routing import (
     AffinityKey,
     AsNumberKey,
     BgpAddressKey,
+    BgpLogLevelKey,
     BgpPeerKey,
+    NodeMeshKey,
+    RoutingKey,
     RoutingSnapshot,
 )
-from calico.model.snapshot import Undecodable
+from calico.model.snapshot import PoolKey, Undecodable
 from calico.netset import Address, Family, Network
 
 A, B, C = HostName("a"), HostName("b"), HostName("c")
@@ -285,3 +290,44 @@ def test_mark_of_a_block_that_cannot_be_read_is_named() -> None:
     key = AffinityKey(B, ip_network("10.0.0.0/26"))
     snapshot = replace(TRIO, undecodable=((key, Undecodable("/mark", "x")),))
     assert compile_routing(snapshot, A).problems == {"/mark": "x"}
+
+
+@pytest.mark.parametrize(
+    ("key", "is_concern"),
+    [
+        (AffinityKey(A, ip_network("10.0.3.0/26")), True),
+        (AffinityKey(B, ip_network("10.0.3.0/26")), False),
+        (AffinityKey(B, ip_network("10.1.3.0/26")), True),
+        (AffinityKey(B, ip_network("10.9.3.0/26")), False),
+        (BgpPeerKey(ip_address("192.0.2.9")), True),
+        (BgpPeerKey(ip_address("192.0.2.9"), A), True),
+        (BgpPeerKey(ip_address("192.0.2.9"), B), False),
+        (BgpLogLevelKey(), True),
+        (BgpLogLevelKey(B), False),
+        (BgpAddressKey(B, Family.V4), True),
+        (AsNumberKey(B), True),
+        (NodeMeshKey(), True),
+        (PoolKey(PLAIN), True),
+    ],
+)
+def test_change_that_concerns_the_host(key: RoutingKey, *, is_concern: bool) -> None:
+    assert concerns(key, compile_routing(_with_blocks(), A), A) is is_concern
+
+
+BLOCKS = [f"10.{net}.{n}.0/26" for net in (0, 1, 9) for n in range(3)]
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.lists(st.sampled_from(BLOCKS))),
+    st.sampled_from([A, B, C]),
+    st.sampled_from(BLOCKS),
+)
+def test_change_that_does_not_concern_the_host_makes_no_difference(
+    blocks: dict[str, list[str]], owner: HostName, block: str
+) -> None:
+    before = _with_blocks(**blocks)
+    kept = {**before.blocks, owner: before.blocks.get(owner, set())}
+    after = replace(before, blocks={**kept, owner: kept[owner] ^ {ip_network(block)}})
+    state = compile_routing(before, A)
+    if not concerns(AffinityKey(owner, ip_network(block)), state, A):
+        assert compile_routing(after, A) == state

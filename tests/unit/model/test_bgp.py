@@ -48,6 +48,8 @@ def test_number_is_read_in_both_forms(text: str, number: int) -> None:
         "0.65536",
         "1.2.3",
         "1.",
+        "x.0.0",
+        "64511; .0.0",
         ".1",
         ".",
         "\u0661",

@@ -72,6 +72,25 @@ def test_first_pool_that_holds_a_prefix_decides() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "not_passed_on"),
+    [
+        (PeerKind.MESH, ["Mesh_*"]),
+        (PeerKind.NODE, []),
+        (PeerKind.GLOBAL, ["Mesh_*", "Global_*"]),
+    ],
+)
+def test_peer_is_not_told_what_it_hears_from_others(
+    kind: PeerKind, not_passed_on: list[str]
+) -> None:
+    state = replace(NAMED["mesh"], peerings=(peering("192.0.2.9", 65000, kind),))
+    text = render_bird(state)
+    (body,) = _bodies(text, f"protocol bgp {peering_name(state.peerings[0])}")
+    name = re.findall("export filter (.*);", body)[0]
+    (told,) = _bodies(text, f"filter {name}")
+    assert re.findall('proto ~ "(.*)"', told) == not_passed_on
+
+
 def test_without_a_pool_nothing_is_believed_or_told() -> None:
     text = render_bird(NAMED["alone"])
     for name in ("calico_import_v4", "calico_import_v6"):
@@ -81,7 +100,7 @@ def test_without_a_pool_nothing_is_believed_or_told() -> None:
 def test_change_of_own_blocks_leaves_what_peers_are_told_by_alone() -> None:
     before = replace(NAMED["mesh"], announced=())
     after = replace(before, announced=(ip_network("192.168.7.0/26"),))
-    for name in ("import", "export"):
+    for name in ("import", "to_mesh", "to_node", "to_global"):
         begin = f"filter calico_{name}_v4"
         assert _bodies(render_bird(before), begin) == _bodies(render_bird(after), begin)
     assert "route 192.168.7.0/26 blackhole;" in render_bird(after)
@@ -98,5 +117,5 @@ def test_log_level_decides_what_is_logged(level: BgpLogLevel) -> None:
 
 def test_overlay_pool_alone_is_never_spoken_of() -> None:
     state = replace(NAMED["mesh"], pools=(pool("10.0.0.0/8", Carrier.VXLAN),))
-    (body,) = _bodies(render_bird(state), "filter calico_export_v4")
+    (body,) = _bodies(render_bird(state), "filter calico_to_mesh_v4")
     assert "accept" not in body
