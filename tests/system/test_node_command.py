@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_host import Host, a_host, namespace, until
+from agent_host import a_host, namespace, until
+from node_user import CALICOCTL, User
 
 from calico.codec.keys import READY_KEY
 from calico.linux.sysctl import CONNTRACK_MAX, FORWARDING, PICK_UP
@@ -21,34 +22,6 @@ from calico.store.api import Delete, Note, Put, Transaction
 from calico.store.host_status import HostStatus, HostStatusWriter
 
 pytestmark = pytest.mark.system
-
-CALICOCTL = Path(__file__).resolve().parents[2] / "calicoctl"
-
-
-class User:
-    """Somebody at the shell of a host."""
-
-    def __init__(self, host: Host) -> None:
-        self.host = host
-
-    def start(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            ["nsenter", f"--net={self.host.space.path}", str(CALICOCTL), *words],
-            env=self.host.environ,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def run(self, *words: str) -> tuple[int, str, str]:
-        started = self.start(*words)
-        out, err = started.communicate(timeout=60)
-        return started.returncode, out, err
-
-    def done(self, *words: str) -> str:
-        code, out, err = self.run(*words)
-        assert code == 0, (words, out, err)
-        return out
 
 
 @pytest.fixture
@@ -272,7 +245,10 @@ def test_node_without_an_address_of_its_own_writes_nothing(user: User) -> None:
             ["--libnetwork", "--detach=false"],
             "The only valid value for --detach is 'true' when using libnetwork\n",
         ),
-        (["--backend=bird"], "--backend: bird is not built yet; leave it out."),
+        (["--ip=127.0.0.1"], "Invalid IPv4 address specified with --ip argument."),
+        (["--ip6=ff02::1"], "Invalid IPv6 address specified with --ip6 argument."),
+        (["--backend=gobgp"], "--backend: there is no GoBGP here; BIRD carries"),
+        (["--backend=quagga"], "Backend must be 'bird' or 'none'."),
         (["--runtime=lxc"], "Runtime must be 'docker', 'rkt' or 'none'."),
         (["--no-pull"], "--no-pull: there is no image to pull"),
         (["--node-image=x"], "--node-image: there is no image"),

@@ -42,8 +42,9 @@ GROUP = Group(
         " to no bridge or tunnel of containers.",
         "--ip6=<IP6>": "This host's IPv6 address; without it, no IPv6 routes are"
         " exchanged.",
-        "--as=<AS_NUM>, <AS_NUM>": "An AS number, this host's or a peer's, 0 to 4294967295 or two halves with"
-        " a dot between them. Without --as, the host has that of all hosts.",
+        "--as=<AS_NUM>, <AS_NUM>": "An AS number, this host's or a peer's: 0 to"
+        " 4294967295 or two halves with a dot between them. Without --as, the host has"
+        " that of all hosts.",
         "--log-dir=<LOG_DIR>": "Where logs are written, made if missing. Without it"
         " $CALICO_LOG_DIR, or /var/log/calico.",
         "--detach=<DETACH>": "true, the default: return when policy is in force."
