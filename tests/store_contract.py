@@ -20,6 +20,7 @@ from calico.store.api import (
     Compare,
     Delete,
     DeletePrefix,
+    KeyRevision,
     KeyValue,
     Note,
     Operation,
@@ -27,6 +28,7 @@ from calico.store.api import (
     Revision,
     Scope,
     Store,
+    Survey,
     Transaction,
     View,
     Watch,
@@ -144,6 +146,19 @@ class StoreContract:
             ("/b", revision),
         ]
         assert revision == 1
+
+    def test_survey_counts_all_and_names_what_is_newer(self, store: Store) -> None:
+        first = store.commit(change(Put("/a", b"1"), Put("/b", b"2"), Put("/c", b"3")))
+        store.commit(change(Delete("/c")))
+        put(store, "/elsewhere")
+        newest = put(store, "/b")
+        found = store.survey("/", first)
+        assert found.n_keys == 3
+        assert found.modified[0] == KeyRevision("/b", newest)
+        assert [item.key for item in found.modified] == ["/b", "/elsewhere"]
+        assert found.revision == newest
+        assert store.survey("/b", newest) == Survey((), 1, newest)
+        assert store.survey("/none", NO_REVISION) == Survey((), 0, newest)
 
     def test_putting_the_same_value_is_a_change(self, store: Store) -> None:
         put(store, "/a", b"1")

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 from typing import cast
@@ -97,7 +98,7 @@ class Pair:
             node.up()
         for node, other in ((self.h1, "h2"), (self.h2, "h1")):
             until(
-                lambda node=node, other=other: node.has_bird_route(BLOCKS[other]),
+                partial(node.has_bird_route, BLOCKS[other]),
                 f"a route to the block of {other}",
             )
 

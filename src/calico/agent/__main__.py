@@ -47,6 +47,7 @@ from calico.model.errors import Unavailable
 from calico.settings import Settings
 from calico.store.api import Store
 from calico.store.feed import PolicyFeed
+from calico.store.following import MEMORY_NAME as DATASTORE_NAME
 from calico.store.open import open_existing_store
 from calico.store.routing_feed import RoutingFeed
 
@@ -147,8 +148,9 @@ def _run(parts: _Parts, nft: NftSocket, *, has_bird: bool) -> None:
     memory = Path(parts.settings.run_dir, MEMORY_NAME)
     reporting.note_limits(configure_host(memory))
     server = ControlServer(parts.settings.run_dir, queue_request(queue))
-    feed = PolicyFeed(parts.open_store)
-    routing = RoutingFeed(parts.open_store)
+    followed = Path(parts.settings.run_dir, DATASTORE_NAME)
+    feed = PolicyFeed(parts.open_store, followed)
+    routing = RoutingFeed(parts.open_store, followed)
     host = parts.settings.hostname
     feeders: dict[str, Callable[[], None]] = {
         "control": server.serve,

@@ -17,7 +17,7 @@ from calico.agent.cutter import Walk
 from calico.agent.suspects import Suspects
 from calico.ir.state import DesiredState
 from calico.model.errors import Unavailable
-from calico.store.feed import pause_after
+from calico.store.following import pause_after
 
 CUT_WITHIN_S = 0.15
 QUIET_S = 0.02

@@ -30,7 +30,8 @@ from calico.linux.nft_events import Committed, Lost, NftEvents
 from calico.model.errors import StoreCorrupt, Unavailable
 from calico.model.names import NO_REVISION, HostName
 from calico.store.api import Store
-from calico.store.feed import PolicyFeed, StoreAnswers, StoreSilent
+from calico.store.feed import PolicyFeed
+from calico.store.following import StoreAnswers, StoreSilent
 from calico.store.routing_feed import RoutingFeed, RoutingRead
 
 CHECK_EVERY_S = 86_400.0

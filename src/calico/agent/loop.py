@@ -60,7 +60,8 @@ from calico.model.snapshot import (
     SettingKey,
     Undecodable,
 )
-from calico.store.feed import Changes, Everything, StoreAnswers, StoreSilent
+from calico.store.feed import Changes, EventsLost, Everything
+from calico.store.following import StoreAnswers, StoreSilent
 
 _MAX_TOGETHER = 10_000
 _LOG_LEVEL = "LogSeverityScreen"
@@ -188,15 +189,11 @@ class Agent:
     def _take_from_store(self, event: StoreEvent) -> None:
         match event:
             case Everything():
-                if self._is_complete:
-                    present = {key for key, _ in event.items}
-                    for key in set(self._compiler.keys()) - present:
-                        self._set(key, None, event)
-                self._take_items(event)
-                self._is_complete = True
-                self._reporting.store_answers()
+                self._take_everything(event)
             case Changes():
                 self._take_items(event)
+            case EventsLost():
+                self._reporting.note_lost_events(event.reason)
             case StoreSilent():
                 self._reporting.store_is_silent(event.reason)
             case StoreAnswers():
@@ -205,6 +202,15 @@ class Agent:
                 self._reporting.note_problem("datastore", event.damage)
             case _:
                 self._take_routing(event)
+
+    def _take_everything(self, event: Everything) -> None:
+        if self._is_complete:
+            present = {key for key, _ in event.items}
+            for key in set(self._compiler.keys()) - present:
+                self._set(key, None, event)
+        self._take_items(event)
+        self._is_complete = True
+        self._reporting.store_answers()
 
     def _take_routing(self, event: Routed | RoutingSilent) -> None:
         match event:

@@ -13,7 +13,7 @@ from threading import Condition
 from calico.model.errors import CalicoError, OutcomeUnknown, Unavailable
 from calico.model.names import HostName, Revision
 from calico.store.api import Store
-from calico.store.feed import pause_after
+from calico.store.following import pause_after
 from calico.store.host_status import TTL_S, HostStatus, HostStatusWriter
 
 SHORTEST_S = 0.2

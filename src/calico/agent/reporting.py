@@ -99,6 +99,7 @@ class Reporting:
         self._n_endpoints = 0
         self._n_drifts = 0
         self._last_drift = ""
+        self._n_lost = 0
         self._n_cuts = 0
         self._cuts: deque[Cut] = deque(maxlen=MAX_CUTS)
         self._waiters: list[_Waiter] = []
@@ -250,6 +251,15 @@ class Reporting:
             self._cuts.append(Cut(cut.at, cut.flow, cut.rule))
         for cut in cuts:
             self.journal.info("cut", f"cut {cut.flow}: {cut.rule}")
+
+    def note_lost_events(self, difference: str) -> None:
+        """Take down that the datastore kept changes from us, until read anew."""
+        self._n_lost += 1
+        self.note_problem(
+            "datastore watch",
+            f"it left out changes, {self._n_lost} times so far, and all was read"
+            f" anew; the last time {difference}",
+        )
 
     def store_is_silent(self, reason: str) -> None:
         """Take down that the datastore does not answer."""

@@ -18,7 +18,7 @@ from calico.linux.bird import BirdFiles, Outcome, put_config
 from calico.linux.bird_control import NoBird
 from calico.model.errors import RouterRejected, Unavailable
 from calico.render.bird import render_bird
-from calico.store.feed import pause_after
+from calico.store.following import pause_after
 
 CHECK_EVERY_S = 5.0
 """How often BIRD is asked whether it still has what it was told."""

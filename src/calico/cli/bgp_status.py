@@ -1,5 +1,6 @@
 """How this host's BGP sessions are: BIRD's word, put beside the datastore's."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -66,6 +67,8 @@ def read_bgp_status(call: Call) -> BgpStatus:
             protocols = bird.read_protocols()
     except (Unavailable, RouterRejected) as error:
         problem = state.bird_problem or str(error)
+        if os.geteuid() != 0:
+            problem = "only root may ask BIRD: use sudo"
     snapshot = _read_routing(call)
     host = call.settings.hostname
     routing = None if snapshot is None else compile_routing(snapshot, host)

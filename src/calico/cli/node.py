@@ -13,7 +13,7 @@ from calico.cli.call import Call
 from calico.cli.exit_codes import INTERRUPTED
 from calico.cli.node_backend import choose_backend, require_backend
 from calico.cli.node_config import NodeConfig, decide_node
-from calico.cli.node_name import require_own_name
+from calico.cli.node_name import require_own_name, require_same_host
 from calico.cli.node_process import (
     Supervisor,
     start_attached,
@@ -31,6 +31,7 @@ from calico.node.pidfile import running_pid
 from calico.node.state import Backend
 from calico.settings import Settings
 from calico.store.api import Transaction, View
+from calico.store.following import forget_datastore
 from calico.store.routing import read_routing
 
 _NOT_OURS = re.compile(r"(docker|br-|cbr|virbr|lxcbr|veth|cali|tunl|flannel)")
@@ -58,6 +59,8 @@ def start(call: Call) -> int:
             f"The Calico node is running already, process {running}.",
             "`calicoctl node stop` stops it.",
         )
+    if running is not None:
+        require_same_host(settings.run_dir, settings.hostname)
     backend = require_backend(call, wanted, running)
     ipv4, ipv6 = _confirmed(ipv4, ipv6)
     config = NodeConfig(
@@ -72,6 +75,8 @@ def start(call: Call) -> int:
     _write(call, config)
     if running is not None:
         return _finish_detached(call, settings, None, running)
+    # Whoever starts a node means the datastore that there is.
+    forget_datastore(settings.run_dir)
     if is_detached:
         started = start_detached(settings, backend)
         return _finish_detached(call, settings, started, started.pid)

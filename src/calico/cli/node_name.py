@@ -1,10 +1,15 @@
 """Whether this machine may be the host that it says it is."""
 
+from pathlib import Path
+
 from calico.cli.call import Call
 from calico.cli.node_config import NodeConfig
 from calico.cli.refusal import Refused
 from calico.codec.keys import bird_ip_key, host_status_key
+from calico.control.client import NoAgent, ask_status
+from calico.control.protocol import BadMessage
 from calico.linux.host_links import RouteSocket
+from calico.model.names import HostName
 from calico.store.host_status import TTL_S
 
 
@@ -32,6 +37,24 @@ def require_own_name(call: Call, config: NodeConfig) -> None:
         f"If {address} was this machine's address until now, try again when the status"
         f" of its last agent has expired, {TTL_S:g} s after that ended.",
     )
+
+
+def require_same_host(run_dir: Path, host: HostName) -> None:
+    """Make sure that the agent that runs here is the one of this host.
+
+    Raises:
+        Refused: It runs under another name.
+    """
+    try:
+        name = ask_status(run_dir).host
+    except (NoAgent, BadMessage):
+        # It is about to start or to end; whoever waits for it will see.
+        return
+    if name != host:
+        raise Refused(
+            f"The Calico node is running as host {name}, not {host}.",
+            "`calicoctl node stop` stops it; start it again under the other name then.",
+        )
 
 
 def _own_addresses() -> frozenset[str]:

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 
 from calico.cli import output
 from calico.cli.call import Call
+from calico.codec.bgp_values import decode_peer
 from calico.codec.json_text import Json, parse_json
 from calico.codec.keys import BGP_PREFIX, bgp_as_number_key
+from calico.codec.rule_parts import parse_address
+from calico.model.bgp import DEFAULT_AS_NUMBER
 from calico.model.errors import InvalidResource
 
+_DEFAULT = str(DEFAULT_AS_NUMBER).encode()
 _HOSTS = BGP_PREFIX + "host/"
 _HEADINGS = (
     "Hostname",
@@ -23,7 +27,7 @@ def show(call: Call) -> int:
     """List the hosts with their addresses and BGP peers."""
     listing = call.store.list_prefix(BGP_PREFIX)
     values = {item.key: item.value for item in listing.items}
-    inherited = values.get(bgp_as_number_key(None), b"").decode(errors="replace")
+    inherited = values.get(bgp_as_number_key(None), _DEFAULT).decode(errors="replace")
     hosts: dict[str, dict[str, bytes]] = {}
     for key, value in values.items():
         if key.startswith(_HOSTS):
@@ -54,15 +58,17 @@ def _peers(parts: Mapping[str, bytes], prefix: str) -> list[Json]:
     found: list[Json] = []
     for name, value in parts.items():
         if name.startswith(prefix):
-            found.append({"ip": name.removeprefix(prefix), "as_num": _as_of(value)})
+            address = name.removeprefix(prefix)
+            found.append({"ip": address, "as_num": _as_of(address, value)})
     return found
 
 
-def _as_of(value: bytes) -> str:
+def _as_of(address: str, value: bytes) -> str:
     try:
-        return parse_json(value).members()["as_num"].text()
-    except (InvalidResource, KeyError):
+        peer = decode_peer(parse_json(value), parse_address(address))
+    except InvalidResource:
         return "?"
+    return str(peer.as_number)
 
 
 def _row(host: Mapping[str, Json]) -> list[str]:

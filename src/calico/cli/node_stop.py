@@ -24,6 +24,7 @@ from calico.node.pidfile import running_pid
 from calico.node.removal import remove_dataplane
 from calico.node.signals import WITHDRAW
 from calico.store.api import Delete, DeletePrefix, Transaction
+from calico.store.host_status import TTL_S
 from calico.store.resources import decode_item
 
 _WITH_RULES = "changes of policy no longer reach them; policy as it is stays in force"
@@ -73,6 +74,15 @@ def remove(call: Call) -> int:
                 "The node cannot be removed while it is running.  Please run 'calicoctl"
                 " node stop' to stop the node before removing it."
             )
+        )
+    if not is_own and call.store.get(host_status_key(host)) is not None:
+        raise Refused(
+            paragraph(
+                f"The node {host} cannot be removed while it is running.  Please run"
+                " 'calicoctl node stop' there before removing it."
+            ),
+            "Of a machine that is gone, the status of its agent expires"
+            f" {TTL_S:g} s after it ended; then it can be removed.",
         )
     endpoints = _endpoints(call, host)
     if endpoints and not call.has_option("--remove-endpoints"):

@@ -31,6 +31,7 @@ from calico.store.values import (
     Delete,
     DeletePrefix,
     HistoryEntry,
+    KeyRevision,
     KeyValue,
     LeaseId,
     Listing,
@@ -38,6 +39,7 @@ from calico.store.values import (
     Operation,
     Put,
     Scope,
+    Survey,
     T,
     Transaction,
     View,
@@ -52,6 +54,7 @@ __all__ = [
     "Delete",
     "DeletePrefix",
     "HistoryEntry",
+    "KeyRevision",
     "KeyValue",
     "LeaseId",
     "Listing",
@@ -61,6 +64,7 @@ __all__ = [
     "Revision",
     "Scope",
     "Store",
+    "Survey",
     "T",
     "Transaction",
     "View",
@@ -132,6 +136,16 @@ class Store(Protocol):
         Raises:
             Compacted: That revision is no longer remembered.
             StoreWentBack: That revision is not reached yet.
+            Unavailable: The store cannot be read.
+        """
+        ...
+
+    def survey(self, prefix: str, after: Revision) -> Survey:
+        """Count the keys below a prefix, and say which are newer than a revision.
+
+        Far cheaper than a listing where much is there and little is new.
+
+        Raises:
             Unavailable: The store cannot be read.
         """
         ...

@@ -2,26 +2,25 @@
 
 First all of it at one revision, then each change, decoded. When the datastore
 does not answer, that is said, and followed by what was missed as soon as it
-answers again. A datastore that is suddenly another one is not believed: it
-would take all policy away.
+answers again. From time to time what was followed is compared with what is
+there, because a datastore can lose an event.
 
-Not here: what the changes mean.
+Not here: what the changes mean; when a datastore is believed (`following`).
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from calico.codec.keys import POLICY_PREFIX, POLICY_PREFIXES, decode_key
 from calico.codec.resources import decode_resource
-from calico.model.errors import Compacted, Unavailable
+from calico.model.errors import Compacted
 from calico.model.names import NO_REVISION, Revision
 from calico.model.snapshot import Resource, ResourceKey
-from calico.store.api import Batch, Store, Watch
+from calico.store.api import Batch, Listing, Store, Watch
+from calico.store.following import Following, StoreAnswers, StoreSilent
+from calico.store.known import COMPARE_EVERY_S, Known
 from calico.store.resources import decode_item
-
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +50,17 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreSilent:
-    """The datastore cannot be read; what is known stays as it is."""
+class EventsLost:
+    """The datastore has kept changes from us; everything follows, read anew.
+
+    Attributes:
+        reason: What differed.
+    """
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoreAnswers:
-    """The datastore can be read again, or for the first time."""
-
-
-FeedEvent = Everything | Changes | StoreSilent | StoreAnswers
-
-
-def pause_after(n_failures: int) -> float:
-    """Return how many seconds to wait after so many failures in a row."""
-    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(n_failures - 1, 16))
+FeedEvent = Everything | Changes | EventsLost | StoreSilent | StoreAnswers
 
 
 class PolicyFeed:
@@ -75,70 +68,76 @@ class PolicyFeed:
 
     Args:
         open_store: Opens the datastore; may be called again after a failure.
+        memory: The file that keeps which datastore it is, if any.
+        compare_every_s: How often to compare.
     """
 
-    def __init__(self, open_store: Callable[[], Store]) -> None:
-        self._open_store = open_store
-        self._store_id: str | None = None
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        memory: Path | None = None,
+        compare_every_s: float = COMPARE_EVERY_S,
+    ) -> None:
+        self._following = Following(open_store, "policy stays as it was", memory)
         self._seen: Revision | None = None
-        self._n_failures = 0
+        self._known = Known(POLICY_PREFIXES, compare_every_s)
 
     def events(self) -> Iterator[FeedEvent]:
         """Yield what there is and then what happens, for ever."""
-        while True:
-            try:
-                yield from self._follow()
-            except Unavailable as error:
-                self._n_failures += 1
-                yield StoreSilent(str(error))
-                time.sleep(pause_after(self._n_failures))
+        return self._following.events(self._follow)
 
-    def _follow(self) -> Iterator[FeedEvent]:
-        store = self._open_store()
-        try:
-            self._recognise(store)
-            while True:
-                try:
-                    yield from self._follow_store(store)
-                except Compacted:
-                    # We were away for too long: read everything again.
-                    self._seen = None
-        finally:
-            store.close()
-
-    def _recognise(self, store: Store) -> None:
-        if self._store_id is None:
-            self._store_id = store.store_id
-        elif self._store_id != store.store_id:
-            raise Unavailable(
-                "the datastore",
-                "has been replaced by another one; policy stays as it was",
-                ("restore it", "restart `calicoctl node` to take up the new one"),
-            )
-
-    def _follow_store(self, store: Store) -> Iterator[FeedEvent]:
+    def _follow(self, store: Store) -> Iterator[FeedEvent]:
         if self._seen is None:
-            everything, self._seen = _read_everything(store)
-            yield everything
-        watch = store.watch(POLICY_PREFIX, self._seen)
+            yield self._read_everything(store)
         try:
             while True:
-                batches = watch.read(0 if self._n_failures else None)
+                difference = yield from self._watch(store)
+                yield EventsLost(difference)
+                yield self._read_everything(store)
+        except Compacted:
+            self._seen = None
+            raise
+
+    def _watch(self, store: Store) -> Generator[FeedEvent, None, str]:
+        """Follow the changes.
+
+        Returns:
+            What differs between what was followed and what is there.
+        """
+        watch = store.watch(POLICY_PREFIX, self._seen or NO_REVISION)
+        try:
+            while True:
+                is_silent = self._following.n_failures > 0
+                batches = watch.read(0 if is_silent else self._known.due_in())
                 yield from self._took(watch, batches)
+                if self._known.due_in() == 0:
+                    difference = self._known.compare(store)
+                    if difference is not None:
+                        return difference
         finally:
             watch.close()
 
     def _took(self, watch: Watch, batches: tuple[Batch, ...]) -> Iterator[FeedEvent]:
-        if self._n_failures:
-            self._n_failures = 0
-            yield StoreAnswers()
+        yield from self._following.answered(watch.revision)
         if batches:
+            if self._known.is_much_removed(batches):
+                # Whoever empties a datastore empties it of who it is, too.
+                self._following.confirm(lambda store: store.store_id)
+            self._known.take(batches)
             yield _decode_changes(batches)
         self._seen = watch.revision
 
+    def _read_everything(self, store: Store) -> Everything:
+        """Read all resources, and know from which revision on to watch."""
+        everything, listing = _read_everything(store)
+        if self._known.is_much_missing(listing.items):
+            everything, listing = self._following.confirm(_read_everything)
+        self._known.replace(listing.items, listing.revision)
+        self._seen = listing.revision
+        return everything
 
-def _read_everything(store: Store) -> tuple[Everything, Revision]:
-    """Read all resources, and say from which revision on to watch."""
+
+def _read_everything(store: Store) -> tuple[Everything, Listing]:
     listing = store.list_prefix(POLICY_PREFIX)
     # Deletions count too, so the newest key is not enough. A change after the
     # listing is none of its revisions; the watch brings it.
@@ -146,7 +145,7 @@ def _read_everything(store: Store) -> tuple[Everything, Revision]:
     if newest > listing.revision:
         newest = max((kv.modified for kv in listing.items), default=NO_REVISION)
     items = [found for kv in listing.items if (found := decode_item(kv)) is not None]
-    return Everything(newest, items), listing.revision
+    return Everything(newest, items), listing
 
 
 def _decode_changes(batches: tuple[Batch, ...]) -> Changes:

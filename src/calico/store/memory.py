@@ -30,11 +30,13 @@ from calico.store.api import (
     Operation,
     Put,
     Scope,
+    Survey,
     T,
     Transaction,
     View,
 )
 from calico.store.clock import Clock, Instant, read_instant
+from calico.store.values import survey_of
 
 _WHERE = "the store in memory"
 _TICK_S = 0.2
@@ -98,6 +100,10 @@ class MemoryStore:
             items = self._points[revision].items
             found = (kv for key, kv in items.items() if key.startswith(prefix))
             return Listing(tuple(sorted(found, key=lambda kv: kv.key)), revision)
+
+    def survey(self, prefix: str, after: Revision) -> Survey:
+        """Count the keys below a prefix, and say which are newer than a revision."""
+        return survey_of(self.list_prefix(prefix), after)
 
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none."""

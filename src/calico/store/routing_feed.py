@@ -8,39 +8,37 @@ Not here: what policy is computed from (`feed`).
 """
 
 import select
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from calico.codec.routing_keys import ROUTING_PREFIXES
-from calico.model.errors import Compacted, Unavailable
+from calico.model.errors import Compacted
 from calico.model.names import Revision
-from calico.model.routing import RoutingKey, RoutingResource, RoutingSnapshot
+from calico.model.routing import (
+    BgpAddressKey,
+    RoutingKey,
+    RoutingResource,
+    RoutingSnapshot,
+)
+from calico.model.snapshot import PoolKey
 from calico.store.api import Batch, Store, Watch
-from calico.store.feed import StoreAnswers, StoreSilent, pause_after
+from calico.store.following import Following, StoreAnswers, StoreSilent
+from calico.store.known import COMPARE_EVERY_S, Known
 from calico.store.routing import (
     decode_all,
     decode_routing_item,
     list_routing,
 )
 
+_RARELY_REMOVED = (BgpAddressKey, PoolKey)
+
 
 @dataclass(frozen=True, slots=True)
 class RoutingRead:
-    """What routing is computed from is another than before.
+    """What routing is computed from, as it is now."""
 
-    Attributes:
-        resources: All of it; true until the next event is asked for.
-        changed: The keys that make the difference; absent for all of them.
-    """
-
-    resources: Mapping[RoutingKey, RoutingResource]
-    changed: frozenset[RoutingKey] | None
-
-    @property
-    def snapshot(self) -> RoutingSnapshot:
-        """All of it, sorted, in as much time as there is of it."""
-        return RoutingSnapshot.of(self.resources)
+    snapshot: RoutingSnapshot
 
 
 RoutingEvent = RoutingRead | StoreSilent | StoreAnswers
@@ -51,94 +49,91 @@ class RoutingFeed:
 
     Args:
         open_store: Opens the datastore; may be called again after a failure.
+        memory: The file that keeps which datastore it is, if any.
     """
 
-    def __init__(self, open_store: Callable[[], Store]) -> None:
-        self._open_store = open_store
-        self._store_id: str | None = None
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        memory: Path | None = None,
+        compare_every_s: float = COMPARE_EVERY_S,
+    ) -> None:
+        self._following = Following(open_store, "routes stay as they were", memory)
         self._seen: dict[str, Revision] = {}
         self._resources: dict[RoutingKey, RoutingResource] = {}
-        self._n_failures = 0
+        self._known = Known(ROUTING_PREFIXES, compare_every_s)
 
     def events(self) -> Generator[RoutingEvent]:
         """Yield what there is and then what becomes of it, for ever."""
-        while True:
-            try:
-                yield from self._follow()
-            except Unavailable as error:
-                self._n_failures += 1
-                yield StoreSilent(str(error))
-                time.sleep(pause_after(self._n_failures))
+        return self._following.events(self._follow)
 
-    def _follow(self) -> Generator[RoutingEvent]:
-        store = self._open_store()
+    def _follow(self, store: Store) -> Generator[RoutingEvent]:
         try:
-            self._recognise(store)
             while True:
-                try:
-                    yield from self._follow_store(store)
-                except Compacted:
-                    # We were away for too long: read everything again.
-                    self._seen = {}
-        finally:
-            store.close()
+                if not self._seen:
+                    yield self._read_everything(store)
+                yield from self._watch(store)
+                # Something was lost.
+                self._seen = {}
+        except Compacted:
+            self._seen = {}
+            raise
 
-    def _recognise(self, store: Store) -> None:
-        if self._store_id is None:
-            self._store_id = store.store_id
-        elif self._store_id != store.store_id:
-            raise Unavailable(
-                "the datastore",
-                "has been replaced by another one; routes stay as they were",
-                ("restore it", "restart `calicoctl node` to take up the new one"),
-            )
+    def _read_everything(self, store: Store) -> RoutingRead:
+        items, revision = list_routing(store)
+        if self._known.is_much_missing(items):
+            items, revision = self._following.confirm(list_routing)
+        self._known.replace(items, revision)
+        self._resources = decode_all(items)
+        self._seen = dict.fromkeys(ROUTING_PREFIXES, revision)
+        return RoutingRead(RoutingSnapshot.of(self._resources))
 
-    def _follow_store(self, store: Store) -> Generator[RoutingEvent]:
-        if not self._seen:
-            items, revision = list_routing(store)
-            self._resources = decode_all(items)
-            self._seen = dict.fromkeys(ROUTING_PREFIXES, revision)
-            yield RoutingRead(self._resources, None)
+    def _watch(self, store: Store) -> Generator[RoutingEvent]:
+        """Follow the changes, until it turns out that some were lost."""
         watches: dict[str, Watch] = {}
         try:
             for prefix, revision in self._seen.items():
                 watches[prefix] = store.watch(prefix, revision)
-            yield from self._follow_watches(watches)
+            waiting = select.poll()
+            for watch in watches.values():
+                waiting.register(watch.fileno(), select.POLLIN)
+            while True:
+                if not self._following.n_failures:
+                    waiting.poll(self._known.due_in() * 1000)
+                yield from self._read(watches)
+                if self._known.due_in() == 0 and self._known.compare(store):
+                    return
         finally:
             for watch in watches.values():
                 watch.close()
 
-    def _follow_watches(self, watches: dict[str, Watch]) -> Generator[RoutingEvent]:
-        waiting = select.poll()
-        for watch in watches.values():
-            waiting.register(watch.fileno(), select.POLLIN)
-        while True:
-            if not self._n_failures:
-                waiting.poll()
-            # All that has come meanwhile is one change.
-            changed: set[RoutingKey] = set()
-            while batches := self._read(watches):
-                changed.update(self._take(batches))
-            if self._n_failures:
-                self._n_failures = 0
-                yield StoreAnswers()
-            if changed:
-                yield RoutingRead(self._resources, frozenset(changed))
+    def _read(self, watches: Mapping[str, Watch]) -> Iterator[RoutingEvent]:
+        """Take in all that has come; it is one change."""
+        is_changed = False
+        while batches := self._next(watches):
+            is_changed = self._take(batches) or is_changed
+            self._seen = {each: watch.revision for each, watch in watches.items()}
+        yield from self._following.answered(max(self._seen.values()))
+        if is_changed:
+            yield RoutingRead(RoutingSnapshot.of(self._resources))
 
-    def _read(self, watches: dict[str, Watch]) -> list[Batch]:
-        batches: list[Batch] = []
-        for prefix, watch in watches.items():
-            batches.extend(watch.read(0))
-            self._seen[prefix] = watch.revision
-        return batches
+    def _next(self, watches: Mapping[str, Watch]) -> list[Batch]:
+        return [batch for watch in watches.values() for batch in watch.read(0)]
 
-    def _take(self, batches: list[Batch]) -> Iterator[RoutingKey]:
-        """Take in what changed, and yield the keys that make a difference."""
-        for batch in batches:
-            for change in batch.changes:
-                found = decode_routing_item(change.key, change.value)
-                if found is not None and self._set(*found):
-                    yield found[0]
+    def _take(self, batches: list[Batch]) -> bool:
+        """Take in what changed, and report whether it makes a difference."""
+        found = [
+            decoded
+            for batch in batches
+            for change in batch.changes
+            if (decoded := decode_routing_item(change.key, change.value)) is not None
+        ]
+        if any(v is None and isinstance(k, _RARELY_REMOVED) for k, v in found):
+            # Whoever empties a datastore empties it of who it is, too.
+            self._following.confirm(lambda store: store.store_id)
+        self._known.take(batches)
+        n_changed = sum(self._set(key, value) for key, value in found)
+        return n_changed > 0
 
     def _set(self, key: RoutingKey, value: RoutingResource | None) -> bool:
         if self._resources.get(key) == value:

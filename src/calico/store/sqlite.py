@@ -23,6 +23,7 @@ from calico.store.api import (
     LeaseId,
     Listing,
     Scope,
+    Survey,
     T,
     Transaction,
     Watch,
@@ -39,6 +40,7 @@ from calico.store.sqlite_select import (
     verify_all,
 )
 from calico.store.sqlite_session import Session, open_session
+from calico.store.values import survey_of
 
 
 class SqliteStore:
@@ -80,6 +82,10 @@ class SqliteStore:
                 return select_listing(connection, prefix, self._session.clock())
             where = str(self._session.files.database)
             return select_listing_at(connection, prefix, at, where)
+
+    def survey(self, prefix: str, after: Revision) -> Survey:
+        """Count the keys below a prefix, and say which are newer than a revision."""
+        return survey_of(self.list_prefix(prefix), after)
 
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none, and durable."""

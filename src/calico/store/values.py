@@ -51,6 +51,40 @@ class Listing(NamedTuple):
     revision: Revision
 
 
+class KeyRevision(NamedTuple):
+    """A key, and when it was last put.
+
+    Attributes:
+        key: The key.
+        revision: The revision of the last put.
+    """
+
+    key: str
+    revision: Revision
+
+
+class Survey(NamedTuple):
+    """How much there is below a prefix, and what of it is new.
+
+    Attributes:
+        modified: The keys last put after the revision asked about, sorted.
+        n_keys: How many keys there are in all.
+        revision: The revision of the whole store that this shows.
+    """
+
+    modified: tuple[KeyRevision, ...]
+    n_keys: int
+    revision: Revision
+
+
+def survey_of(listing: Listing, after: Revision) -> Survey:
+    """Make a survey of a listing."""
+    modified = (
+        KeyRevision(kv.key, kv.modified) for kv in listing.items if kv.modified > after
+    )
+    return Survey(tuple(modified), len(listing.items), listing.revision)
+
+
 @dataclass(frozen=True, slots=True)
 class Put:
     """Give a key a value; it is a change even if the value is the same.

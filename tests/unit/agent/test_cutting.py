@@ -9,7 +9,7 @@ from calico.agent.cutting import CUT_WITHIN_S, QUIET_S, Cutting
 from calico.agent.suspects import Suspects
 from calico.ir.state import DesiredState
 from calico.model.errors import Unavailable
-from calico.store.feed import pause_after
+from calico.store.following import pause_after
 
 ONE, TWO, THREE = (ip_address(f"10.65.0.{n}").packed for n in (1, 2, 3))
 STATE = DesiredState()

@@ -11,11 +11,13 @@ from calico.model.snapshot import ProfileTagsKey, ReadyKey, Undecodable
 from calico.settings import Settings
 from calico.store.api import Delete, Note, Operation, Put, Store, Transaction
 from calico.store.feed import (
-    LONGEST_PAUSE_S,
     Changes,
     Everything,
     FeedEvent,
     PolicyFeed,
+)
+from calico.store.following import (
+    LONGEST_PAUSE_S,
     StoreAnswers,
     StoreSilent,
     pause_after,

@@ -15,7 +15,7 @@ from calico.model.snapshot import PoolKey
 from calico.netset import Family
 from calico.settings import Settings
 from calico.store.api import Delete, Note, Operation, Put, Revision, Store, Transaction
-from calico.store.feed import StoreAnswers, StoreSilent
+from calico.store.following import StoreAnswers, StoreSilent
 from calico.store.open import open_store
 from calico.store.resources import put_resource
 from calico.store.routing_feed import RoutingEvent, RoutingFeed, RoutingRead

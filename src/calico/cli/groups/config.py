@@ -26,7 +26,9 @@ GROUP = Group(
         " info, warning, error, critical); DefaultEndpointToHostAction (DROP, RETURN,"
         " ACCEPT); InterfacePrefix (beginnings of interface names, separated by"
         " commas); CutEstablishedFlows, DropLog, WorkloadDns, WorkloadDhcp (true,"
-        " false). Of bgp and node bgp: loglevel (none, debug, info).",
+        " false). Of bgp and node bgp: loglevel, how much BIRD writes to bird.log: none"
+        " is warnings and errors, info, the default, also how sessions come and go,"
+        " debug everything, each route included.",
         "--host=<HOST>": "The value of one host, which counts there whatever that of"
         " all hosts is. `calicoctl node` gives its host RETURN as its own"
         " DefaultEndpointToHostAction when there is no value for it.",
