@@ -6,6 +6,7 @@ be configuration itself. Decoding never raises, as in `resources`.
 """
 
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import assert_never
 
 from calico.codec.json_text import Field, Json, dump_json, parse_json
 from calico.codec.resources import decode_resource
@@ -83,6 +84,8 @@ def _decode(
                 "a key of the documented data model",
                 "delete it",
             )
+        case _:
+            assert_never(key)
 
 
 def decode_peer(field: Field, address: Address) -> BgpPeer:

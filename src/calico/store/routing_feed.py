@@ -36,9 +36,20 @@ _RARELY_REMOVED = (BgpAddressKey, PoolKey)
 
 @dataclass(frozen=True, slots=True)
 class RoutingRead:
-    """What routing is computed from, as it is now."""
+    """What routing is computed from is another than before.
 
-    snapshot: RoutingSnapshot
+    Attributes:
+        resources: All of it; true until the next event is asked for.
+        changed: The keys that make the difference; absent for all of them.
+    """
+
+    resources: Mapping[RoutingKey, RoutingResource]
+    changed: frozenset[RoutingKey] | None
+
+    @property
+    def snapshot(self) -> RoutingSnapshot:
+        """All of it, sorted, in as much time as there is of it."""
+        return RoutingSnapshot.of(self.resources)
 
 
 RoutingEvent = RoutingRead | StoreSilent | StoreAnswers
@@ -61,6 +72,8 @@ class RoutingFeed:
         self._following = Following(open_store, "routes stay as they were", memory)
         self._seen: dict[str, Revision] = {}
         self._resources: dict[RoutingKey, RoutingResource] = {}
+        # What was taken in and not told yet; it outlives a failure in between.
+        self._changed: set[RoutingKey] = set()
         self._known = Known(ROUTING_PREFIXES, compare_every_s)
 
     def events(self) -> Generator[RoutingEvent]:
@@ -86,7 +99,8 @@ class RoutingFeed:
         self._known.replace(items, revision)
         self._resources = decode_all(items)
         self._seen = dict.fromkeys(ROUTING_PREFIXES, revision)
-        return RoutingRead(RoutingSnapshot.of(self._resources))
+        self._changed = set()
+        return RoutingRead(self._resources, None)
 
     def _watch(self, store: Store) -> Generator[RoutingEvent]:
         """Follow the changes, until it turns out that some were lost."""
@@ -109,19 +123,19 @@ class RoutingFeed:
 
     def _read(self, watches: Mapping[str, Watch]) -> Iterator[RoutingEvent]:
         """Take in all that has come; it is one change."""
-        is_changed = False
         while batches := self._next(watches):
-            is_changed = self._take(batches) or is_changed
+            self._changed |= self._take(batches)
             self._seen = {each: watch.revision for each, watch in watches.items()}
         yield from self._following.answered(max(self._seen.values()))
-        if is_changed:
-            yield RoutingRead(RoutingSnapshot.of(self._resources))
+        if self._changed:
+            changed, self._changed = frozenset(self._changed), set()
+            yield RoutingRead(self._resources, changed)
 
     def _next(self, watches: Mapping[str, Watch]) -> list[Batch]:
         return [batch for watch in watches.values() for batch in watch.read(0)]
 
-    def _take(self, batches: list[Batch]) -> bool:
-        """Take in what changed, and report whether it makes a difference."""
+    def _take(self, batches: list[Batch]) -> set[RoutingKey]:
+        """Take in what changed, and return the keys that make a difference."""
         found = [
             decoded
             for batch in batches
@@ -132,8 +146,7 @@ class RoutingFeed:
             # Whoever empties a datastore empties it of who it is, too.
             self._following.confirm(lambda store: store.store_id)
         self._known.take(batches)
-        n_changed = sum(self._set(key, value) for key, value in found)
-        return n_changed > 0
+        return {key for key, value in found if self._set(key, value)}
 
     def _set(self, key: RoutingKey, value: RoutingResource | None) -> bool:
         if self._resources.get(key) == value:

@@ -106,6 +106,11 @@ def test_change_of_own_blocks_leaves_what_peers_are_told_by_alone() -> None:
     assert "route 192.168.7.0/26 blackhole;" in render_bird(after)
 
 
+def test_host_without_an_address_has_no_name_for_itself() -> None:
+    assert "router id" not in render_bird(RoutingState())
+    assert f"router id {OWN_V4};" in render_bird(NAMED["alone"])
+
+
 @pytest.mark.parametrize("level", BgpLogLevel)
 def test_log_level_decides_what_is_logged(level: BgpLogLevel) -> None:
     text = render_bird(replace(NAMED["mesh"], log_level=level))
