@@ -1,19 +1,20 @@
 """The contract of a datastore, whatever keeps it.
 
 A datastore maps keys to bytes. Each transaction that changes anything makes
-one new revision of the whole; revisions count up from 1 without a gap, and a
-listing always shows exactly one of them. Writes are compare-and-set: a
-transaction names the revisions it was decided on and is refused with
-`Conflict` if any of them is no longer true.
+one new revision of the whole, one higher than the last; a listing always shows
+exactly one of them. A store that others share, an etcd, is at some revision
+before the first key of ours, and others' changes count too. Writes are
+compare-and-set: a transaction names the revisions it was decided on and is
+refused with `Conflict` if any of them is no longer true.
 
 A watch yields whole revisions in order, none twice, none left out, from any
 revision that is still remembered; otherwise it raises `Compacted`, and the
 caller lists again and watches from there.
 
-A lease bounds the life of keys by that of their writer. From the moment it
-expires its keys are gone for every reader; the revision that deletes them is
-written by whoever comes next, a writer or a watcher, so a listing can miss a
-key shortly before the revision that says so.
+A lease bounds the life of keys by that of their writer. When it expires its keys
+are gone for every reader, in an etcd within a second; where the revision that
+deletes them is written by whoever comes next, a writer or a watcher, a listing
+can miss a key shortly before the revision that says so.
 
 A store, and each watch, belongs to one thread of one process.
 `tests/store_contract.py` is this contract as a test suite.
@@ -77,7 +78,12 @@ class Watch(Protocol):
 
     @property
     def revision(self) -> Revision:
-        """Everything up to this revision has been returned; resume after it."""
+        """Everything up to this revision has been returned; resume after it.
+
+        It moves on over revisions that changed nothing below the prefix, at the
+        latest when `read` returns empty. Keys that the end of a lease deleted may
+        be returned after their revision was reached so.
+        """
         ...
 
     def fileno(self) -> int:
@@ -150,6 +156,17 @@ class Store(Protocol):
         """
         ...
 
+    def list_keys(self, prefix: str) -> Listing:
+        """Return the keys below a prefix with their revisions, as of now.
+
+        The values of the items may be empty: a store across a network does not
+        send them.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        ...
+
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none, and durable.
 
@@ -204,6 +221,7 @@ class Store(Protocol):
         """Return the newest revision that changed anything below the prefixes.
 
         A deletion counts as long as it is remembered; 0 means nothing is there.
+        In an etcd, what the end of a lease or another program deletes does not.
 
         Raises:
             Unavailable: The store cannot be read.
@@ -228,6 +246,9 @@ class Store(Protocol):
 
     def grant(self, ttl_s: float) -> LeaseId:
         """Begin a lease that ends `ttl_s` seconds from now unless kept alive.
+
+        An etcd counts whole seconds, and gives one and a half of its election
+        time-outs at least, which are 2 seconds unless it is told otherwise.
 
         Raises:
             OutcomeUnknown: An unused lease may be left, and ends by itself.

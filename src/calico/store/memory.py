@@ -105,6 +105,10 @@ class MemoryStore:
         """Count the keys below a prefix, and say which are newer than a revision."""
         return survey_of(self.list_prefix(prefix), after)
 
+    def list_keys(self, prefix: str) -> Listing:
+        """Return the keys below a prefix with their revisions."""
+        return self.list_prefix(prefix)
+
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none."""
         with self._lock:

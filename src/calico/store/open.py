@@ -1,7 +1,9 @@
 """Which datastore this machine uses."""
 
+import os
+
 from calico.model.errors import Unavailable
-from calico.settings import DEFAULT_DATA_DIR, Settings
+from calico.settings import DEFAULT_DATA_DIR, EtcdSettings, Settings
 from calico.store.api import Store
 
 
@@ -9,10 +11,12 @@ def open_store(settings: Settings) -> Store:
     """Open the datastore that the settings name.
 
     Raises:
+        InvalidResource: The settings do not say where etcd is.
         Unavailable: It cannot be reached, or refuses us. If etcd is asked for,
             another datastore is never used instead.
     """
-    _refuse_etcd(settings)
+    if settings.etcd is not None:
+        return _open_etcd(settings.etcd, may_make=True)
     from calico.store.sqlite import SqliteStore  # noqa: PLC0415 -- one backend is loaded
 
     if settings.data_dir == DEFAULT_DATA_DIR:
@@ -31,9 +35,11 @@ def open_existing_store(settings: Settings) -> Store:
     is lost, or in a mistyped directory, would look as if all were well.
 
     Raises:
-        Unavailable: As for `open_store`, or there is none.
+        InvalidResource: As for `open_store`.
+        Unavailable: Likewise, or there is none.
     """
-    _refuse_etcd(settings)
+    if settings.etcd is not None:
+        return _open_etcd(settings.etcd, may_make=False)
     from calico.store.sqlite_files import StoreFiles  # noqa: PLC0415 -- as above
     from calico.store.sqlite_schema import must_create  # noqa: PLC0415 -- as above
 
@@ -52,11 +58,11 @@ def open_existing_store(settings: Settings) -> Store:
     return open_store(settings)
 
 
-def _refuse_etcd(settings: Settings) -> None:
-    if settings.etcd is not None:
-        variable = settings.etcd.variable
-        raise Unavailable(
-            ", ".join(settings.etcd.endpoints),
-            f"{variable} asks for etcd, and this build has no etcd client yet",
-            (f"unset {variable} to use the store in {settings.data_dir}",),
-        )
+def _open_etcd(settings: EtcdSettings, *, may_make: bool) -> Store:
+    # Before the import: gRPC prints what it makes of a broken handshake otherwise,
+    # and whatever of it matters is in our own errors.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from calico.store.etcd import open_etcd  # noqa: PLC0415 -- one backend is loaded
+    from calico.store.etcd_place import read_place  # noqa: PLC0415 -- as above
+
+    return open_etcd(read_place(settings), may_make=may_make)

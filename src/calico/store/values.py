@@ -208,7 +208,8 @@ class HistoryEntry(NamedTuple):
 
     Attributes:
         revision: The revision.
-        time_s: Seconds since the epoch, by the clock of the machine that wrote.
+        time_s: Seconds since the epoch, by the clock of the machine that wrote; 0
+            when another program wrote, which leaves no note.
         note: Who made it and why.
         keys: What it put or deleted, sorted.
     """

@@ -1,5 +1,6 @@
 """Which datastore the settings lead to."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from store_contract import put
 
 from calico.model.errors import Unavailable
 from calico.settings import Settings
+from calico.store.api import Store
 from calico.store.open import open_existing_store, open_store
 
 
@@ -19,13 +21,21 @@ def test_without_etcd_it_is_the_file_in_the_data_directory(tmp_path: Path) -> No
     assert (directory / "calico.db").exists()
 
 
-@pytest.mark.parametrize("variable", ["ETCD_ENDPOINTS", "ETCD_AUTHORITY"])
-def test_etcd_is_never_replaced_by_a_file(tmp_path: Path, variable: str) -> None:
-    environ = {"CALICO_DATA_DIR": str(tmp_path), variable: "etcd.example:2379"}
+@pytest.mark.parametrize("opening", [open_store, open_existing_store])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("ETCD_ENDPOINTS", "http://127.0.0.1:1"), ("ETCD_AUTHORITY", "127.0.0.1:1")],
+)
+def test_etcd_is_never_replaced_by_a_file(
+    tmp_path: Path, variable: str, value: str, opening: Callable[[Settings], Store]
+) -> None:
+    environ = {"CALICO_DATA_DIR": str(tmp_path), variable: value}
     with pytest.raises(Unavailable) as caught:
-        open_store(Settings.from_environment(environ))
-    assert "etcd.example:2379" in str(caught.value)
-    assert f"unset {variable}" in str(caught.value)
+        opening(Settings.from_environment(environ))
+    assert str(caught.value) == (
+        "http://127.0.0.1:1: cannot be connected to: Connection refused; see that"
+        " etcd runs there and that the address is right"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

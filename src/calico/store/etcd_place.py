@@ -1,0 +1,189 @@
+"""Where etcd is and what is shown to it, read out of the settings and checked.
+
+Not here: whether anybody answers there (`etcd_transport`), and why not
+(`etcd_diagnosis`).
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from calico.model.errors import InvalidResource
+from calico.settings import EtcdSettings
+
+_SCHEMES = ("http", "https")
+_URL = "a URL such as https://10.0.0.1:2379"
+
+
+class Endpoint(NamedTuple):
+    """One member's address for clients.
+
+    Attributes:
+        url: As the user wrote it.
+        host: Name or address, without brackets.
+        port: The port.
+        is_secure: TLS is spoken there.
+    """
+
+    url: str
+    host: str
+    port: int
+    is_secure: bool
+
+    @property
+    def target(self) -> str:
+        """Host and port, as gRPC wants them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class EtcdPlace(NamedTuple):
+    """An etcd and our identity there.
+
+    Attributes:
+        endpoints: At least one, all with TLS or none.
+        ca: Certificates, in PEM, of who signs the servers'; `None` without TLS.
+        certificate: Ours, in PEM, if we have one.
+        key: Its key.
+        settings: Where all this comes from.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    ca: bytes | None
+    certificate: bytes | None
+    key: bytes | None
+    settings: EtcdSettings
+
+    @property
+    def name(self) -> str:
+        """The endpoints, for people."""
+        return ", ".join(each.url for each in self.endpoints)
+
+
+def read_place(settings: EtcdSettings) -> EtcdPlace:
+    """Check the settings and read the files that they name.
+
+    Raises:
+        InvalidResource: They do not say where etcd is, or a file cannot be read.
+    """
+    endpoints = tuple(
+        _parse_endpoint(settings.variable, url) for url in settings.endpoints
+    )
+    if len({each.is_secure for each in endpoints}) > 1:
+        raise InvalidResource(
+            settings.variable,
+            "http and https mixed",
+            "URLs with one scheme",
+            "what one member protects, another must not give away",
+        )
+    _check_pairs(settings, is_secure=endpoints[0].is_secure)
+    if not endpoints[0].is_secure:
+        return EtcdPlace(endpoints, None, None, None, settings)
+    return EtcdPlace(
+        endpoints,
+        _read_file("ETCD_CA_CERT_FILE", settings.ca_cert_file),
+        _read_file("ETCD_CERT_FILE", settings.cert_file),
+        _read_file("ETCD_KEY_FILE", settings.key_file),
+        settings,
+    )
+
+
+def _parse_endpoint(variable: str, url: str) -> Endpoint:
+    scheme, _, rest = url.partition("://")
+    if not rest or scheme not in _SCHEMES:
+        where = "ETCD_SCHEME" if variable == "ETCD_AUTHORITY" else variable
+        found = scheme if variable == "ETCD_AUTHORITY" else url
+        accepted = "http or https" if variable == "ETCD_AUTHORITY" else _URL
+        raise InvalidResource(where, f"`{found}`", accepted)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+        parts = urlsplit("")
+    extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    if not host or not port or extra or not host.isascii() or set(host) & set(" \\%"):
+        raise InvalidResource(variable, f"`{url}`", _URL)
+    return Endpoint(url.rstrip("/"), host, port, scheme == "https")
+
+
+def _check_pairs(settings: EtcdSettings, *, is_secure: bool) -> None:
+    has_key, has_certificate = bool(settings.key_file), bool(settings.cert_file)
+    if has_key != has_certificate:
+        given, absent = ("ETCD_KEY_FILE", "ETCD_CERT_FILE")[:: 1 if has_key else -1]
+        raise InvalidResource(
+            given, f"{given} without {absent}", "both or neither", f"set {absent} too"
+        )
+    if is_secure and settings.ca_cert_file is None:
+        raise InvalidResource(
+            "ETCD_CA_CERT_FILE",
+            "nothing",
+            "the certificate of who signs the servers', as the URLs are https",
+            "an etcd that is not recognised is not used",
+        )
+
+
+def _read_file(variable: str, path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        found = path.read_bytes()
+    except OSError as error:
+        raise InvalidResource(
+            variable,
+            f"{path}: {error.strerror}",
+            "a file in PEM that this user may read",
+        ) from None
+    if b"-----BEGIN" not in found:
+        raise InvalidResource(variable, f"{path} without PEM", "a file in PEM")
+    return found
+
+
+def common_name(certificate: bytes | None) -> str | None:
+    """Return the user that a certificate in PEM stands for in etcd.
+
+    Returns:
+        The common name of its subject; `None` if there is none.
+    """
+    if certificate is None:
+        return None
+    import ssl  # noqa: PLC0415 -- only errors and the start of a node need it
+
+    text = certificate.decode("ascii", "replace")
+    begin = text.find("-----BEGIN CERTIFICATE-----")
+    end = text.find("-----END CERTIFICATE-----", begin)
+    try:
+        der = ssl.PEM_cert_to_DER_cert(text[begin:end] + "-----END CERTIFICATE-----\n")
+        return _subject_name(der)
+    except (ValueError, IndexError):
+        return None
+
+
+_COMMON_NAME = bytes.fromhex("0603550403")
+_VERSION = 0xA0
+_LONG = 0x80
+
+
+def _subject_name(der: bytes) -> str | None:
+    at, _ = _enter(der, 0)
+    at, _ = _enter(der, at)
+    # Version (which may be absent), serial number, algorithm, issuer, validity.
+    for _ in range(5 if der[at] == _VERSION else 4):
+        at = _enter(der, at)[1]
+    begin, end = _enter(der, at)
+    subject = der[begin:end]
+    place = subject.rfind(_COMMON_NAME)
+    if place < 0:
+        return None
+    begin, end = _enter(subject, place + len(_COMMON_NAME))
+    return subject[begin:end].decode("utf-8", "replace")
+
+
+def _enter(der: bytes, at: int) -> tuple[int, int]:
+    """Return where the content of a DER value begins and where it ends."""
+    length, begin = der[at + 1], at + 2
+    if length >= _LONG:
+        n_bytes = length - _LONG
+        length = int.from_bytes(der[begin : begin + n_bytes], "big")
+        begin += n_bytes
+    return begin, begin + length
