@@ -248,8 +248,9 @@ def test_killed_up_leaves_nothing(root: LabUser) -> None:
     root.done("down")
 
 
-def test_interrupted_up_leaves_nothing(root: LabUser) -> None:
-    starting = root.start(CALICOCTL, "lab", "up")
+@pytest.mark.parametrize("words", [(), ("--hosts=2", "--etcd")], ids=len)
+def test_interrupted_up_leaves_nothing(root: LabUser, words: tuple[str, ...]) -> None:
+    starting = root.start(CALICOCTL, "lab", "up", *words)
     assert until(lambda: len(root.holders()) == 1 or starting.poll() is not None)
     starting.send_signal(signal.SIGINT)
     starting.communicate()

@@ -15,7 +15,13 @@ from types import FrameType
 from calico.agent.cutter import FlowCutter
 from calico.agent.cutting import Cutting
 from calico.agent.dataplane import Dataplane, Ownership
-from calico.agent.events import NameContested, Queue, RouterSaid, Stop
+from calico.agent.events import (
+    NameContested,
+    Queue,
+    RouterSaid,
+    Stop,
+    TunnelAddressed,
+)
 from calico.agent.feeders import (
     feed_checks,
     feed_drops,
@@ -28,9 +34,11 @@ from calico.agent.feeders import (
 )
 from calico.agent.journal import Journal
 from calico.agent.loop import Agent, Hands
+from calico.agent.overlay import OverlayPart
 from calico.agent.publisher import Publisher
 from calico.agent.reporting import Reporting, Sources
 from calico.agent.router import Router
+from calico.agent.tunnel_addresses import TunnelAddresses
 from calico.control.cuts import CutFile
 from calico.control.server import ControlServer
 from calico.ir.drop_name import LOG_GROUP
@@ -41,7 +49,9 @@ from calico.linux.host_links import LinkEvents, RouteSocket
 from calico.linux.nflog import Nflog
 from calico.linux.nft_events import NftEvents
 from calico.linux.nft_socket import NftSocket
+from calico.linux.rtnetlink import Netlink
 from calico.linux.sysctl import MEMORY_NAME, configure_host
+from calico.linux.tunnels import Tunnels
 from calico.linux.workloads import Workloads
 from calico.model.errors import Unavailable
 from calico.settings import Settings
@@ -89,6 +99,12 @@ class _Parts:
                 table_is_owned=ownership is Ownership.OWNED,
             ),
             CutFile(settings.log_dir),
+        )
+        self.tunnel_netlink = Netlink()
+        self.tunnel_addresses = TunnelAddresses(
+            self.open_store,
+            settings.hostname,
+            lambda found: self.queue.put(TunnelAddressed(found)),
         )
         self.router = Router(
             settings.run_dir,
@@ -158,6 +174,7 @@ def _run(parts: _Parts, nft: NftSocket, *, has_bird: bool) -> None:
         "tables": lambda: feed_tables(tables, queue),
         "policy": lambda: feed_policy(feed, queue),
         "routing": lambda: feed_routing(routing, host, queue),
+        "tunnel address": parts.tunnel_addresses.run,
         "checks": lambda: feed_checks(parts.open_store, queue),
     }
     if nflog is not None:
@@ -176,7 +193,8 @@ def _run(parts: _Parts, nft: NftSocket, *, has_bird: bool) -> None:
     cutting = Cutting(
         cutter, membarrier, lambda reason: reporting.note_problem("conntrack", reason)
     )
-    hands = Hands(parts.dataplane, parts.workloads, cutting, parts.router)
+    overlay = OverlayPart(Tunnels(parts.tunnel_netlink), parts.tunnel_addresses)
+    hands = Hands(parts.dataplane, parts.workloads, cutting, parts.router, overlay)
     Agent(host, hands, reporting).run(queue)
     parts.publisher.end()
     status.join(_WITHDRAW_WITHIN_S)

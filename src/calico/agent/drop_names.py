@@ -34,6 +34,7 @@ _REASONS = {
     Fixed.NO_INBOUND: DropReason.NO_ENDPOINT,
     Fixed.NO_OUTBOUND: DropReason.NO_ENDPOINT,
     Fixed.ENDPOINT_TO_HOST: DropReason.TO_HOST,
+    Fixed.FOREIGN_TUNNEL: DropReason.FOREIGN_TUNNEL,
 }
 
 

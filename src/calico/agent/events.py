@@ -8,6 +8,7 @@ from calico.control.protocol import Request
 from calico.ir.routing import RoutingState
 from calico.linux.host_links import LinkEvent
 from calico.linux.nflog import LoggedPacket
+from calico.netset import Address
 from calico.store.feed import FeedEvent
 
 
@@ -105,6 +106,17 @@ class NameContested:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelAddressed:
+    """What this host has of its own in tunnels.
+
+    Attributes:
+        found: Its addresses, or why they are not known.
+    """
+
+    found: frozenset[Address] | str
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The process was asked to end."""
 
@@ -133,6 +145,7 @@ Event = (
     | Asked
     | RouterSaid
     | NameContested
+    | TunnelAddressed
     | Stop
     | FeederDied
 )

@@ -34,8 +34,10 @@ from calico.agent.events import (
     StoreChecked,
     StoreEvent,
     TableTouched,
+    TunnelAddressed,
 )
 from calico.agent.journal import Journal
+from calico.agent.overlay import OverlayPart
 from calico.agent.reporting import Reporting
 from calico.agent.router import Router
 from calico.agent.suspects import (
@@ -76,12 +78,14 @@ class Hands:
         workloads: The interfaces of local endpoints.
         cutting: Ends established flows.
         router: Tells other hosts which addresses are here.
+        overlay: The tunnels to other hosts.
     """
 
     dataplane: Dataplane
     workloads: Workloads
     cutting: Cutting
     router: Router
+    overlay: OverlayPart
 
 
 class Agent:
@@ -99,6 +103,7 @@ class Agent:
         self._workloads = hands.workloads
         self._cutting = hands.cutting
         self._router = hands.router
+        self._overlay = hands.overlay
         self._reporting = reporting
         self._journal: Journal = reporting.journal
         self._compiler = HostCompiler(host)
@@ -107,6 +112,7 @@ class Agent:
         self._seen = NO_REVISION
         self._is_complete = False
         self._is_ready = False
+        self._is_routed = False
         self._is_enforcing = False
         self._is_changed = False
         self._cuts_established = True
@@ -128,6 +134,7 @@ class Agent:
             self._turn()
             self._reporting.settle(time.monotonic())
             now = time.monotonic()
+            self._overlay.retry(now)
             self._cutting.work(self._state_now, now, is_idle=events.empty())
 
     def _take_waiting(self, events: Queue) -> bool:
@@ -147,7 +154,8 @@ class Agent:
         return not isinstance(event, Stop)
 
     def _patience(self) -> float | None:
-        times = (self._cutting.next_due(), self._reporting.next_due())
+        parts = (self._cutting, self._reporting, self._overlay)
+        times = [each.next_due() for each in parts]
         due = min((each for each in times if each is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
 
@@ -158,6 +166,8 @@ class Agent:
                     self._take_link(event)
             case TableTouched():
                 self._repair(event.by)
+            case TunnelAddressed():
+                self._overlay.take_addresses(event.found)
             case Dropped() | Asked() | RouterSaid() | NameContested():
                 self._take_to_report(event)
             case FeederDied():
@@ -183,8 +193,10 @@ class Agent:
     def _take_link(self, event: LinkEvent | LinksLost) -> None:
         if isinstance(event, LinkEvent):
             self._workloads.note_link(event)
+            self._overlay.note_link(event)
         else:
             self._workloads.resync_links()
+            self._overlay.note_link(None)
 
     def _take_from_store(self, event: StoreEvent) -> None:
         match event:
@@ -217,6 +229,9 @@ class Agent:
             case Routed():
                 self._reporting.note_routing(event.state.problems)
                 self._router.route(event.state)
+                self._overlay.take_routing(event.state)
+                self._compiler.set_routing(event.state)
+                self._is_routed = self._is_changed = True
             case RoutingSilent():
                 self._reporting.routing_is_silent(event.reason, time.monotonic())
             case _:
@@ -249,8 +264,16 @@ class Agent:
 
     def _turn(self) -> None:
         self._reporting.note_ready(is_ready=self._is_ready)
-        if not (self._is_complete and self._is_ready and self._is_changed):
+        if not (self._is_complete and self._is_ready and self._is_routed):
             return
+        if self._is_changed:
+            # A tunnel has its guard before it is there and until it has gone.
+            self._overlay.close()
+            self._settle_policy()
+        self._overlay.reach()
+        self._reporting.note_tunnels(self._overlay.problems)
+
+    def _settle_policy(self) -> None:
         self._is_changed = False
         self._state = None
         delta = self._compiler.turn()

@@ -187,6 +187,7 @@ def _core(delta: Delta) -> Delta:
         _part(delta),
         settings=delta.settings,
         translation=delta.translation,
+        guard=delta.guard,
         routes=delta.routes,
         profiles={k: c for k, c in delta.profiles.items() if c.before and c.after},
         pipelines={k: c for k, c in delta.pipelines.items() if c.before and c.after},

@@ -93,6 +93,7 @@ class Reporting:
         self._compiled: Mapping[str, str] = {}
         self._own: dict[str, str] = {}
         self._routing: Mapping[str, str] = {}
+        self._tunnels: Mapping[str, str] = {}
         self._routing_silent = ""
         self._routing_due = 0.0
         self._limits: dict[str, str] = {}
@@ -148,6 +149,7 @@ class Reporting:
             **self._compiled,
             **{f"interface {name}": text for name, text in interfaces.items()},
             **self._routing,
+            **self._tunnels,
             **self._silence_of_routing(),
             **self._own,
         }
@@ -205,6 +207,15 @@ class Reporting:
         for where in problems.keys() - self._routing.keys():
             self.journal.warning(where, f"{where}: {problems[where]}")
         self._routing = problems
+        self._publish_if_enforcing()
+
+    def note_tunnels(self, problems: Mapping[str, str]) -> None:
+        """Take down what is wrong with the tunnels to other hosts."""
+        if problems == self._tunnels:
+            return
+        for where in problems.keys() - self._tunnels.keys():
+            self.journal.warning(where, f"{where}: {problems[where]}")
+        self._tunnels = dict(problems)
         self._publish_if_enforcing()
 
     def routing_is_silent(self, reason: str | None, now: float) -> None:

@@ -18,10 +18,12 @@ from calico.attach.site import (
     DEFAULT_INTERFACE,
     Container,
     Site,
+    endpoint_handle,
     lock_workload,
     require_root,
 )
 from calico.attach.workload import Attached, attempt
+from calico.ipam.handles import Hold, hold
 from calico.linux.namespace import open_namespace
 from calico.linux.veth import Workload
 from calico.model.endpoint import WorkloadEndpoint
@@ -66,7 +68,10 @@ def add_address(site: Site, inside: Inside, choice: AddressChoice) -> Attached:
             undo.callback(attempt, lambda: workload.withdraw([address]))
             workload.add_address(address)
             wanted = (*endpoint.addresses, address)
-            changed, revision = _write(site, inside.container, endpoint, wanted)
+            held_now = hold(site.store, endpoint_handle(endpoint.key), [address])
+            changed, revision = _write(
+                site, inside.container, endpoint, wanted, held_now
+            )
             undo.pop_all()
     return Attached(changed, revision, address)
 
@@ -89,13 +94,14 @@ def _write(
     container: Container,
     endpoint: WorkloadEndpoint,
     addresses: tuple[Address, ...],
+    held: Hold | None = None,
 ) -> tuple[WorkloadEndpoint, Revision]:
     """Write the addresses of an endpoint, whatever else of it has changed."""
 
     def change(now: WorkloadEndpoint) -> WorkloadEndpoint:
         return replace(now, addresses=addresses)
 
-    revision = change_endpoint(site, container, endpoint.key, change)
+    revision = change_endpoint(site, container, endpoint.key, change, held)
     return replace(endpoint, addresses=addresses), revision
 
 

@@ -18,6 +18,7 @@ from calico.codec.keys import (
     endpoints_prefix,
     workload_prefix,
 )
+from calico.ipam.handles import Hold
 from calico.ipam.release import list_handles, release_handle
 from calico.linux.veth import delete_veth
 from calico.model.endpoint import WorkloadEndpoint
@@ -114,8 +115,16 @@ def change_endpoint(
     container: Container,
     key: EndpointKey,
     change: Callable[[WorkloadEndpoint], WorkloadEndpoint],
+    held: Hold | None = None,
 ) -> Revision:
     """Change an endpoint that exists.
+
+    Args:
+        site: Where it is.
+        container: The workload.
+        key: The endpoint.
+        change: Says what it becomes.
+        held: What holds an address that it gains.
 
     Raises:
         UnknownWorkload: It is gone.
@@ -132,7 +141,10 @@ def change_endpoint(
         ):
             raise UnknownWorkload(container.text)
         changed = change(_usable(container, decoded[1]))
-        return Transaction((), (put_resource(key, changed),), site.note), None
+        put = put_resource(key, changed)
+        if held is None:
+            return Transaction((), (put,), site.note), None
+        return Transaction((held.compare,), (put, held.put), site.note), None
 
     revision, _ = site.store.update(Scope((place,)), decide)
     return revision

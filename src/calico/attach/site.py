@@ -15,15 +15,27 @@ from hashlib import sha256
 from pathlib import Path
 
 from calico.attach.errors import LockUnusable, NotRoot
+from calico.ipam.handles import endpoint_handle, handle_prefix
 from calico.model.names import (
     EndpointId,
-    EndpointKey,
     HostName,
     InterfaceName,
     OrchestratorId,
     WorkloadId,
 )
 from calico.store.api import Note, Store
+
+__all__ = [
+    "DEFAULT_INTERFACE",
+    "NAMESPACE_ORCHESTRATOR",
+    "Container",
+    "Site",
+    "endpoint_handle",
+    "handle_prefix",
+    "host_interface",
+    "lock_workload",
+    "require_root",
+]
 
 NAMESPACE_ORCHESTRATOR = OrchestratorId("namespace")
 """The orchestrator of a workload that is known by its namespace's path."""
@@ -67,18 +79,6 @@ class Container:
     text: str
     orchestrator: OrchestratorId
     workload: WorkloadId
-
-
-def endpoint_handle(key: EndpointKey) -> str:
-    """Return the handle that an endpoint's addresses are taken under."""
-    return handle_prefix(key.host, key.orchestrator, key.workload) + key.endpoint
-
-
-def handle_prefix(
-    host: HostName, orchestrator: OrchestratorId, workload: WorkloadId
-) -> str:
-    """Return what the handles of all endpoints of a workload start with."""
-    return f"{host}.{orchestrator}.{workload}."
 
 
 def host_interface(endpoint: EndpointId) -> InterfaceName:

@@ -31,6 +31,7 @@ from calico.attach.site import (
     require_root,
 )
 from calico.codec.keys import encode_key, workload_prefix
+from calico.ipam.handles import hold
 from calico.ipam.release import release_handle
 from calico.linux.host_links import RouteSocket
 from calico.linux.namespace import (
@@ -224,8 +225,10 @@ def _connect(
     place = encode_key(key)
     undo.callback(attempt, lambda: _delete(site, place))
     put = put_resource(key, endpoint)
-    compare = Compare(place, NO_REVISION)
-    revision = site.store.commit(Transaction((compare,), (put,), site.note))
+    held_now = hold(site.store, handle, addresses)
+    compares = (Compare(place, NO_REVISION), held_now.compare)
+    written = Transaction(compares, (put, held_now.put), site.note)
+    revision = site.store.commit(written)
     return Attached(endpoint, revision, addresses[0])
 
 

@@ -19,7 +19,8 @@ from calico.compiler.host import Kept, compile_host
 from calico.compiler.problems import refusal_problem
 from calico.ir.state import DesiredState
 from calico.model.names import EndpointKey, HostName, ProfileId, Revision
-from calico.model.snapshot import Snapshot
+from calico.model.network import Pool
+from calico.model.snapshot import TUNNEL_SETTINGS, SettingKey, Snapshot
 from calico.netset import Address, Family
 from calico.store.api import KeyValue, Listing
 from calico.store.host_status import read_live_hosts
@@ -56,6 +57,20 @@ class Cluster:
         refused = self._refused(host)
         return compile_host(
             self.snapshot, host, judged=judged, refused=refused, kept=self._kept
+        )
+
+    def tunnel_addresses(self, host: HostName) -> tuple[Address, ...]:
+        """Return the addresses that a host has of its own in tunnels, by family."""
+        settings = self.snapshot.settings
+        values = (settings.get(SettingKey(n, host)) for n in TUNNEL_SETTINGS.values())
+        found = (_address(v.encode()) for v in values if isinstance(v, str))
+        return tuple(address for address in found if address is not None)
+
+    def is_overlaid(self, address: Address) -> bool:
+        """Tell whether packets to an address take a tunnel between hosts."""
+        return any(
+            isinstance(pool, Pool) and (pool.ipip or pool.vxlan) and address in cidr
+            for cidr, pool in self.snapshot.pools.items()
         )
 
     def _refused(self, host: HostName) -> dict[ProfileId, str]:

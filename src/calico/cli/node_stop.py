@@ -17,6 +17,7 @@ from calico.codec.keys import (
     last_reported_status_key,
 )
 from calico.ipam.release import release_handle, release_host
+from calico.ipam.tunnel import release_tunnel_addresses
 from calico.model.endpoint import WorkloadEndpoint
 from calico.model.errors import InvalidResource
 from calico.model.names import EndpointKey, HostName, parse_host_name
@@ -137,6 +138,7 @@ def _remove_from_store(
     for key in endpoints:
         release_handle(call.store, endpoint_handle(key), note)
     try:
+        release_tunnel_addresses(call.store, host, note)
         release_host(call.store, host, note)
     except InvalidResource as error:
         output.complain(f"{error}; its blocks stay as they are")

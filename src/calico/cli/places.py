@@ -79,7 +79,7 @@ def _locate_address(
     if owners:
         return Located(text, owners[0], (address,))
     for host, addresses in cluster.hosts.items():
-        if address in addresses:
+        if address in addresses or address in cluster.tunnel_addresses(host):
             return Located(text, HostItself(host), (address,))
     if cluster.statuses is not None and here in cluster.hosts and _is_own(address):
         return Located(text, HostItself(here), (address,))

@@ -28,6 +28,7 @@ from calico.cli.question import (
     flow_of,
     follow_pairs,
     judging_hosts,
+    over_tunnel,
 )
 from calico.cli.refusal import Refused
 from calico.codec.policy_test import PolicyTest
@@ -269,6 +270,7 @@ def _prepare(ends: Ends, test: PolicyTest) -> Inquiry | Refused:
             headers=_headers(test),
             families=tuple(Family) if test.family is None else (test.family,),
         )
+        question = over_tunnel(ends.cluster, question)
         hosts = judging_hosts(question)
         return Inquiry(test, question, tuple(address_pairs(question)), hosts)
     except Refused as error:

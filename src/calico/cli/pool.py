@@ -144,9 +144,21 @@ def _remove(call: Call, network: Network, note: Note) -> None:
     call.store.update(_SCOPE, disable)
     output.line("Disabling IP Pool")
     output.line("Removing IPAM configuration for pool")
-    release_pool(call.store, network, note)
+    left = release_pool(call.store, network, note)
     call.store.commit(Transaction((), (delete_resource(key),), note))
     output.line("Deleted IP Pool")
+    if left.n_addresses:
+        output.complain(
+            f"{_count(left.n_addresses, 'address')} of {network} stay allocated, in"
+            f" {_count(left.n_blocks, 'block')}: workloads that have them keep them,"
+            " with their policy, until they are removed. What belongs to being in a"
+            " pool ends now: masquerade (`--nat-outgoing`), and the routes to other"
+            " hosts."
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "es" * (noun[-1] == "s") or "s")
 
 
 def show(call: Call) -> int:
@@ -178,6 +190,7 @@ def _flags(pool: Pool | Undecodable) -> str:
         return "cannot be read"
     flags = {
         "ipip": pool.ipip,
+        "vxlan": pool.vxlan,
         "nat-outgoing": pool.masquerade,
         "disabled": pool.is_disabled,
     }
@@ -191,6 +204,7 @@ def _value(cidr: Network, pool: Pool | Undecodable) -> Json:
     return {
         **identity,
         "ipip": pool.ipip,
+        "vxlan": pool.vxlan,
         "nat_outgoing": pool.masquerade,
         "ipam": pool.is_for_ipam,
         "disabled": pool.is_disabled,
@@ -219,9 +233,13 @@ def _cidrs(items: Iterable[KeyValue]) -> list[Network]:
 
 def _operations(call: Call, networks: Sequence[Network]) -> tuple[Operation, ...]:
     ipip = call.has_option("--ipip")
+    vxlan = call.has_option("--vxlan")
     masquerade = call.has_option("--nat-outgoing")
     puts = tuple(
-        put_resource(PoolKey(network), Pool(network, ipip=ipip, masquerade=masquerade))
+        put_resource(
+            PoolKey(network),
+            Pool(network, ipip=ipip, vxlan=vxlan, masquerade=masquerade),
+        )
         for network in networks
     )
     return (*puts, put_resource(_IPIP_ENABLED, "true")) if ipip else puts
@@ -233,12 +251,9 @@ def _require_options(call: Call, networks: Sequence[Network]) -> None:
     if call.has_option("--ipip"):
         if has_v6:
             raise Refused("IP in IP not supported for IPv6 pools")
-        if not has_ipip(Path("/"), platform.release()):
-            raise Refused(
-                "IP in IP is not possible: this kernel has no IPIP device (no module"
-                " `ipip`).",
-                "No pools added.",
-            )
+        _require_device("ipip", "IP in IP")
+    if call.has_option("--vxlan"):
+        _require_device("vxlan", "VXLAN")
     if call.has_option("--nat-outgoing") and has_v6:
         raise Refused(
             "--nat-outgoing is not supported for IPv6 pools: IPv6 is not masqueraded.",
@@ -246,19 +261,35 @@ def _require_options(call: Call, networks: Sequence[Network]) -> None:
         )
 
 
-def has_ipip(root: Path, release: str) -> bool:
-    """Report whether the kernel has the IPIP device, or can load it.
+def _require_device(module: str, what: str) -> None:
+    if not has_device(module, Path("/"), platform.release()):
+        raise Refused(
+            f"{what} is not possible: this kernel has no {module.upper()} device (no"
+            f" module `{module}`).",
+            "No pools added.",
+        )
+
+
+_MADE_BY_MODULE = {"ipip": "tunl0"}
+
+
+def has_device(module: str, root: Path, release: str) -> bool:
+    """Report whether the kernel has a kind of tunnel, or can load it.
 
     Args:
+        module: The module that has it, `ipip` or `vxlan`; it may be built in.
         root: The root of the file system.
         release: The release of the running kernel.
     """
-    if (root / "sys/module/ipip").exists() or (root / "sys/class/net/tunl0").exists():
+    made = _MADE_BY_MODULE.get(module)
+    if made is not None and (root / "sys/class/net" / made).exists():
+        return True
+    if (root / "sys/module" / module).exists():
         return True
     modules = root / "lib/modules" / release
     for name in ("modules.builtin", "modules.dep"):
         try:
-            if "/ipip.ko" in (modules / name).read_text(encoding="utf-8"):
+            if f"/{module}.ko" in (modules / name).read_text(encoding="utf-8"):
                 return True
         except (OSError, UnicodeDecodeError):
             continue

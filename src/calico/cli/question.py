@@ -1,7 +1,7 @@
 """A question about a flow, and the journeys that answer it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calico.cli.cluster import Cluster
 from calico.cli.exit_codes import USAGE
@@ -12,7 +12,7 @@ from calico.model.names import EndpointKey, HostName
 from calico.model.rule import Protocol
 from calico.netset import Address, Family, family_of
 from calico.verdict.cut import Flow
-from calico.verdict.journey import Journey, follow, hosts_between
+from calico.verdict.journey import HostItself, Journey, follow, hosts_between
 
 FIRST_DYNAMIC_PORT = 49152
 """The source port of a client that was not given another one.
@@ -100,9 +100,35 @@ def answer(cluster: Cluster, question: Question) -> Answer:
         Refused: The ends have no family in common, or no host of ours sees a
             packet between them.
     """
+    question = over_tunnel(cluster, question)
     hosts = judging_hosts(question)
     states = {host: cluster.state_of(host, judged=ends_of(question)) for host in hosts}
     return Answer(states, follow_pairs(states, question, address_pairs(question)))
+
+
+def over_tunnel(cluster: Cluster, question: Question) -> Question:
+    """Give a host the address that it sends from into a tunnel.
+
+    To a workload of another host in a pool of an overlay it sends from the
+    address that it has there, so that the reply takes the tunnel too.
+    """
+    source, destination = question.source, question.destination
+    if not isinstance(source.end, HostItself) or not isinstance(
+        destination.end, EndpointKey
+    ):
+        return question
+    host = source.end.host
+    if destination.end.host == host or source.text != host:
+        # Whoever names an address means it.
+        return question
+    overlaid = {
+        family_of(each) for each in destination.addresses if cluster.is_overlaid(each)
+    }
+    own = [a for a in cluster.tunnel_addresses(host) if family_of(a) in overlaid]
+    replaced = {family_of(address) for address in own}
+    kept = (each for each in source.addresses if family_of(each) not in replaced)
+    addresses = tuple(sorted((*own, *kept), key=lambda each: each.version))
+    return replace(question, source=replace(source, addresses=addresses))
 
 
 def judging_hosts(question: Question) -> tuple[HostName, ...]:

@@ -10,7 +10,10 @@ from calico.netset import Network
 TUNNEL = "tunl0"
 """The device of the kernel that speaks IP in IP."""
 
-_KEYS = ("cidr", "ipip", "masquerade", "ipam", "disabled")
+VXLAN_DEVICE = "vxlan.calico"
+"""The device of ours that speaks VXLAN."""
+
+_KEYS = ("cidr", "ipip", "vxlan", "masquerade", "ipam", "disabled")
 
 
 def decode_pool(field: Field, cidr: Network) -> Pool:
@@ -28,17 +31,27 @@ def decode_pool(field: Field, cidr: Network) -> Pool:
         raise InvalidResource(field.path, "no `cidr`", f'`cidr`: "{cidr}"')
     if found["cidr"].parsed_by(_parse_network) != cidr:
         raise found["cidr"].refuse(f'"{cidr}", as in the key')
+    ipip = optional(found.get("ipip"), _decode_ipip) or False
+    vxlan = optional(found.get("vxlan"), _decode_vxlan) or False
+    if ipip and vxlan:
+        raise found["vxlan"].refuse("no `vxlan` beside `ipip`")
     return Pool(
         cidr=cidr,
-        ipip=optional(found.get("ipip"), _decode_tunnel) or False,
+        ipip=ipip,
+        vxlan=vxlan,
         masquerade=optional(found.get("masquerade"), Field.boolean) or False,
         is_for_ipam=optional(found.get("ipam"), Field.boolean) is not False,
         is_disabled=optional(found.get("disabled"), Field.boolean) or False,
     )
 
 
-def _decode_tunnel(field: Field) -> bool:
+def _decode_ipip(field: Field) -> bool:
     field.one_of([TUNNEL])
+    return True
+
+
+def _decode_vxlan(field: Field) -> bool:
+    field.one_of([VXLAN_DEVICE])
     return True
 
 
@@ -55,6 +68,8 @@ def encode_pool(pool: Pool) -> Json:
     fields: dict[str, Json] = {"cidr": str(pool.cidr)}
     if pool.ipip:
         fields["ipip"] = TUNNEL
+    if pool.vxlan:
+        fields["vxlan"] = VXLAN_DEVICE
     if pool.masquerade:
         fields["masquerade"] = True
     if not pool.is_for_ipam:

@@ -23,8 +23,11 @@ from calico.compiler.problems import (
 from calico.compiler.profiles import ProfileSources
 from calico.compiler.roster import Roster
 from calico.compiler.settings import compile_settings
+from calico.compiler.tunnel import compile_guard
 from calico.ir.delta import Change, Delta
+from calico.ir.routing import RoutingState
 from calico.ir.state import NO_TRANSLATION, DesiredState, LocalEndpoint, Translation
+from calico.ir.tunnel import NO_GUARD, TunnelGuard
 from calico.model.endpoint import WorkloadEndpoint
 from calico.model.names import (
     NO_REVISION,
@@ -65,6 +68,7 @@ class HostCompiler:
         "_broken",
         "_broken_remote",
         "_cannot_log",
+        "_guard",
         "_has_new_pools",
         "_host",
         "_labels",
@@ -77,6 +81,7 @@ class HostCompiler:
         "_refused",
         "_revision",
         "_roster",
+        "_routing",
         "_rules",
         "_setting_problems",
         "_settings",
@@ -100,6 +105,8 @@ class HostCompiler:
         self._setting_problems: dict[str, str] = {}
         self._has_new_pools = False
         self._translation = NO_TRANSLATION
+        self._routing = RoutingState()
+        self._guard = NO_GUARD
         self._broken: dict[ResourceKey, Undecodable] = {}
         self._broken_remote: set[EndpointKey] = set()
         self._problems: dict[str, str] = {}
@@ -159,6 +166,10 @@ class HostCompiler:
         """Let drops go unlogged whatever the settings say: the kernel cannot."""
         self._cannot_log = True
 
+    def set_routing(self, routing: RoutingState) -> None:
+        """Take the routing of this host, which says who may use its tunnels."""
+        self._routing = routing
+
     def turn(self) -> Delta:
         """Settle what came in, and return what changes since the last turn."""
         self._revision = self._newest
@@ -177,6 +188,7 @@ class HostCompiler:
             problems=self._problems,
             settings=settings,
             translation=self._take_translation(),
+            guard=self._take_guard(),
             tag_sets=self._membership.ask_for(policy.named, policy.unnamed),
             profiles=policy.profiles,
             pipelines=policy.pipelines,
@@ -195,6 +207,7 @@ class HostCompiler:
             endpoints=dict(self._placement.endpoints),
             routes=dict(self._placement.routes),
             translation=self._translation,
+            guard=self._guard,
             problems=self._problems,
         )
 
@@ -267,6 +280,12 @@ class HostCompiler:
         if before == self._translation:
             return None
         return Change(before, self._translation)
+
+    def _take_guard(self) -> Change[TunnelGuard] | None:
+        before = self._guard
+        is_logged = self._settings.drop_log
+        self._guard = compile_guard(self._routing, logs_drops=is_logged)
+        return None if before == self._guard else Change(before, self._guard)
 
     def _take_problems(self) -> None:
         """Make the mapping anew: the old one may be in somebody's hands."""

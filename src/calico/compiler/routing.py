@@ -243,6 +243,8 @@ def _routed(pools: Iterable[Pool]) -> tuple[RoutedPool, ...]:
 
 
 def _carrier(pool: Pool) -> Carrier:
+    if pool.vxlan:
+        return Carrier.VXLAN
     return Carrier.IPIP if pool.ipip else Carrier.NONE
 
 

@@ -24,6 +24,7 @@ class DropReason(Enum):
     UNKNOWN_INTERFACE = "unknown interface"
     NO_ENDPOINT = "no endpoint"
     TO_HOST = "traffic to the host is off"
+    FOREIGN_TUNNEL = "tunnel packet of a stranger"
 
 
 class DropPlace(Enum):

@@ -1,18 +1,25 @@
 """Take addresses out of blocks.
 
-Where the next address comes from: the blocks affine to the host; then, unless
-the settings forbid it, a new block of its own, looked for in an order that
-differs from host to host; then, unless affinity is strict, any block at all.
-The first of these is tried on the host's own blocks alone, because nearly
-every allocation ends there; only when they are full is everything read.
+Where the next address comes from: the blocks affine to the host, the one that
+was claimed last first; then, unless the settings forbid it, a new block of its
+own, looked for in an order that differs from host to host; then, unless
+affinity is strict, any block at all. Nearly every allocation ends in the block
+that the host claimed last; only when its own are full is everything read.
+
+In the pools of an overlay nobody takes an address of another host's block: the
+tunnels lead to the host that has the block.
+
+Whatever is chosen from, one transaction reads and changes one block: it has a
+handful of compares however many blocks there are, and hosts that take from
+different blocks never disturb each other.
 
 Source:
     libcalico, calico_containers/pycalico/ipam.py.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from hashlib import sha256
 
 from calico.codec.keys import (
     IPAM_CONFIG_KEY,
@@ -31,11 +38,15 @@ from calico.ipam.errors import (
     PoolNotFound,
 )
 from calico.ipam.ledger import Ledger
-from calico.model.block import Attributes, Block, block_of, make_block
+from calico.model.block import Attributes, Block, IpamConfig, block_of, make_block
+from calico.model.errors import Conflict
 from calico.model.names import HostName
 from calico.model.network import Pool
 from calico.netset import Address, Family, Network, family_of
 from calico.store.api import Note, Scope, Store, Transaction, View
+
+_MAX_TRIES = 100
+_N_BLOCKS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +77,21 @@ def assign_next(
 
     Raises:
         Exhausted: There is none.
+        Conflict: Others kept changing the same blocks.
         Unavailable: The datastore cannot be used; nothing was taken.
         OutcomeUnknown: An address may have been taken, under its handle.
     """
-    own = store.list_prefix(ipam_affinity_prefix(claim.host, family)).items
-    marks = (decode_ipam_affinity_key(item.key) for item in own)
-    affine = tuple(sorted(mark[1] for mark in marks if mark is not None))
-    search = _Search(family, claim, pool, affine)
-    pools = POOL_PREFIXES[family]
-    found = None
-    if affine:
-        keys = (*map(ipam_block_key, affine), *_fixed_keys(claim))
-        scope = Scope(keys, (pools,))
-        _, found = store.update(scope, _decide(claim, search.own))
-    if found is None:
-        scope = Scope(_fixed_keys(claim), (pools, ipam_blocks_prefix(family)))
-        _, found = store.update(scope, _decide(claim, search.everywhere))
-    if found is None:
-        is_v4 = family is Family.V4
-        raise Exhausted(n_ipv4=int(is_v4), n_ipv6=int(not is_v4))
-    return found
+    search = _Search(store, family, claim, pool)
+    found = search.take_from_any(search.own())
+    for _ in range(_MAX_TRIES):
+        if found is not None:
+            return found
+        candidates = search.everywhere()
+        if not candidates:
+            is_v4 = family is Family.V4
+            raise Exhausted(n_ipv4=int(is_v4), n_ipv6=int(not is_v4))
+        found = search.take_from_any(candidates)
+    raise Conflict(ipam_blocks_prefix(family), 0, 0)
 
 
 def _fixed_keys(claim: Claim) -> tuple[str, ...]:
@@ -112,78 +118,146 @@ class _Search:
     """The search for the next address.
 
     Attributes:
+        store: The datastore.
         family: Of this family.
         claim: Who takes it.
         pool: Only in this pool, if given.
-        affine: The blocks that were the host's when the search began.
     """
 
+    store: Store
     family: Family
     claim: Claim
     pool: Network | None
-    affine: tuple[Network, ...]
 
-    def own(self, ledger: Ledger) -> Address | None:
-        """Take an address from the host's own blocks."""
-        pools = self._pools(ledger)
-        return self._take(ledger, self._own_blocks(ledger, pools, self.affine))
+    def own(self) -> Iterator[Network]:
+        """Yield the host's own blocks, the one claimed last first.
 
-    def everywhere(self, ledger: Ledger) -> Address | None:
-        """Take an address from wherever there is one, in the right order."""
-        pools = self._pools(ledger)
+        Of the others only those that had a free address just now.
+        """
+        items = self.store.list_prefix(
+            ipam_affinity_prefix(self.claim.host, self.family)
+        ).items
+        newest_first = sorted(items, key=lambda item: (-item.created, item.key))
+        marks = (decode_ipam_affinity_key(item.key) for item in newest_first)
+        networks = [mark[1] for mark in marks if mark is not None]
+        yield from networks[:1]
+        for first in range(1, len(networks), _N_BLOCKS_AT_ONCE):
+            yield from self._with_room(networks[first : first + _N_BLOCKS_AT_ONCE])
+
+    def _with_room(self, networks: Sequence[Network]) -> list[Network]:
+        def look(view: View) -> tuple[None, list[Network]]:
+            ledger = Ledger(view, frozenset())
+            blocks = ((each, ledger.usable_block(each)) for each in networks)
+            return None, [each for each, b in blocks if b is not None and has_free(b)]
+
+        scope = Scope(tuple(map(ipam_block_key, networks)))
+        return self.store.update(scope, look)[1]
+
+    def everywhere(self) -> list[Network]:
+        """List the blocks to try, in order, as all of them are now.
+
+        Nothing is compared with what is read here: each block that is then
+        tried is judged anew, on its own.
+        """
+        blocks = self.store.list_prefix(ipam_blocks_prefix(self.family))
+        scope = Scope((IPAM_CONFIG_KEY,), (POOL_PREFIXES[self.family],))
+        _, others = self.store.update(scope, lambda view: (None, view))
+        items = {**{item.key: item for item in blocks.items}, **others.items}
+        ledger = Ledger(View(items, blocks.revision), frozenset())
         config = ledger.config()
-        existing = tuple(sorted(ledger.networks(self.family)))
-        blocks = self._own_blocks(ledger, pools, existing)
+        pools = self._pools(ledger)
+        with_room: list[Block] = []
+        for network in sorted(ledger.networks(self.family)):
+            if any(_is_inside(network, pool.cidr) for pool in pools):
+                block = ledger.usable_block(network)
+                if block is not None and has_free(block):
+                    with_room.append(block)
+        host = self.claim.host
+        found = [block.cidr for block in with_room if block.affinity == host]
         if config.auto_allocate_blocks:
-            blocks = chain(
-                blocks, self._new_block(ledger, pools, is_strict=config.strict_affinity)
-            )
+            found += self._new_block(ledger, pools)
         if not config.strict_affinity:
-            blocks = chain(blocks, self._any_blocks(ledger, pools, existing))
-        return self._take(ledger, blocks)
+            rest = (
+                block
+                for block in with_room
+                if not (block.is_strict or block.affinity == host)
+                and not _is_overlaid(block.cidr, pools)
+            )
+            found += [block.cidr for block in _spread(rest, host)]
+        return found
+
+    def _new_block(self, ledger: Ledger, pools: tuple[Pool, ...]) -> list[Network]:
+        for pool in pools:
+            for network in candidate_blocks(pool.cidr, self.claim.host):
+                if not ledger.has_block(network):
+                    return [network]
+        return []
+
+    def take_from_any(self, networks: Iterable[Network]) -> Address | None:
+        """Take an address from the first of some blocks that still has one."""
+        taken = (self._take_from(network) for network in networks)
+        return next((address for address in taken if address is not None), None)
+
+    def _take_from(self, network: Network) -> Address | None:
+        """Take an address from one block, claiming it if there is none."""
+
+        def change(ledger: Ledger) -> Address | None:
+            pools = self._pools(ledger)
+            if not any(_is_inside(network, p.cidr) for p in pools):
+                return None
+            config = ledger.config()
+            if not ledger.has_block(network):
+                if not config.auto_allocate_blocks:
+                    return None
+                ledger.claim(
+                    make_block(
+                        network, self.claim.host, is_strict=config.strict_affinity
+                    )
+                )
+            block = ledger.usable_block(network)
+            if block is None or not has_free(block):
+                return None
+            if not self._may_use(block, config, pools):
+                return None
+            changed, address = take_next(block, self.claim.attributes)
+            ledger.put(changed)
+            return address
+
+        keys = (ipam_block_key(network), *_fixed_keys(self.claim))
+        scope = Scope(keys, (POOL_PREFIXES[self.family],))
+        return self.store.update(scope, _decide(self.claim, change))[1]
+
+    def _may_use(
+        self, block: Block, config: IpamConfig, pools: tuple[Pool, ...]
+    ) -> bool:
+        if block.affinity == self.claim.host:
+            return True
+        if _is_overlaid(block.cidr, pools):
+            return False
+        return not (block.is_strict or config.strict_affinity)
 
     def _pools(self, ledger: Ledger) -> tuple[Pool, ...]:
         pools = ledger.pools(self.family)
         return tuple(p for p in pools if self.pool is None or p.cidr == self.pool)
 
-    def _own_blocks(
-        self, ledger: Ledger, pools: tuple[Pool, ...], networks: tuple[Network, ...]
-    ) -> Iterator[Block]:
-        for block in self._any_blocks(ledger, pools, networks):
-            if block.affinity == self.claim.host:
-                yield block
 
-    def _any_blocks(
-        self, ledger: Ledger, pools: tuple[Pool, ...], networks: tuple[Network, ...]
-    ) -> Iterator[Block]:
-        for network in networks:
-            if any(_is_inside(network, pool.cidr) for pool in pools):
-                block = ledger.usable_block(network)
-                if block is not None and not _is_closed(block, self.claim.host):
-                    yield block
+def _spread(blocks: Iterable[Block], host: HostName) -> list[Block]:
+    """Order blocks of others so that hosts that borrow seldom meet."""
 
-    def _new_block(
-        self, ledger: Ledger, pools: tuple[Pool, ...], *, is_strict: bool
-    ) -> Iterator[Block]:
-        for pool in pools:
-            for network in candidate_blocks(pool.cidr, self.claim.host):
-                if not ledger.has_block(network):
-                    block = make_block(network, self.claim.host, is_strict=is_strict)
-                    ledger.claim(block)
-                    yield block
-                    return
+    def rank(block: Block) -> bytes:
+        return sha256(f"{host} {block.cidr}".encode()).digest()
 
-    def _take(self, ledger: Ledger, blocks: Iterator[Block]) -> Address | None:
-        for block in blocks:
-            if has_free(block):
-                changed, address = take_next(block, self.claim.attributes)
-                ledger.put(changed)
-                return address
-        return None
+    return sorted(blocks, key=rank)
 
 
 def _is_inside(block: Network, pool: Network) -> bool:
     return block.network_address in pool
+
+
+def _is_overlaid(block: Network, pools: Iterable[Pool]) -> bool:
+    return any(
+        (pool.ipip or pool.vxlan) and _is_inside(block, pool.cidr) for pool in pools
+    )
 
 
 def _is_closed(block: Block, host: HostName) -> bool:
@@ -198,7 +272,8 @@ def assign(store: Store, address: Address, claim: Claim) -> None:
     Raises:
         PoolNotFound: It is in no pool that addresses are handed out from.
         AlreadyAssigned: It is taken.
-        BlockOfAnotherHost: Affinity is strict and the block is not ours.
+        BlockOfAnotherHost: The block is not ours, and affinity is strict or a
+            tunnel leads to the host that has it.
         InvalidResource: Its block in the datastore cannot be read.
         Unavailable: The datastore cannot be used; nothing was taken.
         OutcomeUnknown: The address may have been taken, under its handle.
@@ -219,7 +294,10 @@ def assign(store: Store, address: Address, claim: Claim) -> None:
         known = block.attributes_of(address)
         if known is not None:
             raise AlreadyAssigned(address, pool, known.handle)
-        if _is_closed(block, claim.host):
+        is_foreign = block.affinity != claim.host
+        if _is_closed(block, claim.host) or (
+            is_foreign and _is_overlaid(network, pools)
+        ):
             raise BlockOfAnotherHost(address, network, block.affinity)
         ledger.put(take(block, address, claim.attributes))
         return address

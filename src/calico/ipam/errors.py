@@ -41,7 +41,9 @@ class AlreadyAssigned(CalicoError):
 
 
 class BlockOfAnotherHost(CalicoError):
-    """Affinity is strict, and the block of an address is another host's.
+    """The block of an address is another host's, and not for this one to use.
+
+    Either affinity is strict, or the pool has an overlay.
 
     Attributes:
         address: The address.
@@ -59,7 +61,8 @@ class BlockOfAnotherHost(CalicoError):
         owner = f"host {self.host}" if self.host else "no host"
         return (
             f"{self.address}: its block {self.block} belongs to {owner}, and "
-            "affinity is strict; choose an address of this host's own blocks"
+            "affinity is strict or the pool has an overlay; choose an address of this "
+            "host's own blocks"
         )
 
 
@@ -82,4 +85,22 @@ class Exhausted(CalicoError):
             f"{self.n_ipv6} IPv6s). Pools are likely exhausted.\n"
             "`calicoctl pool show` lists the pools; `calicoctl node` makes the first"
             " ones, and `calicoctl pool add` more."
+        )
+
+
+class NotHeld(CalicoError):
+    """Addresses that were taken for an endpoint have been given back meanwhile.
+
+    Attributes:
+        handle: What they were taken under.
+    """
+
+    def __init__(self, handle: str) -> None:
+        super().__init__(handle)
+        self.handle = handle
+
+    def __str__(self) -> str:
+        return (
+            f"the addresses taken under {self.handle} were given back meanwhile,"
+            " by `calicoctl ipam`; nothing was connected, try again"
         )

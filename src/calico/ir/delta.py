@@ -16,6 +16,7 @@ from calico.ir.state import (
     Route,
     Translation,
 )
+from calico.ir.tunnel import TunnelGuard
 from calico.model.names import EndpointKey, ProfileId, Revision
 from calico.model.network import HostSettings
 from calico.netset import Address
@@ -57,6 +58,7 @@ class Delta:
         revision: The revision of the state afterwards.
         settings: Before and after, when they differ.
         translation: Before and after, when they differ.
+        guard: Before and after, when they differ.
         problems: All problems afterwards.
     """
 
@@ -64,6 +66,7 @@ class Delta:
     problems: Mapping[str, str]
     settings: Change[HostSettings] | None = None
     translation: Change[Translation] | None = None
+    guard: Change[TunnelGuard] | None = None
     tag_sets: Mapping[TagSetId, TagSetChange] = field(
         default_factory=dict[TagSetId, TagSetChange]
     )
@@ -85,6 +88,7 @@ class Delta:
         return not (
             self.settings
             or self.translation
+            or self.guard
             or self.tag_sets
             or self.profiles
             or self.pipelines
@@ -110,6 +114,7 @@ class Delta:
             endpoints=_applied(state.endpoints, self.endpoints),
             routes=_applied(state.routes, self.routes),
             translation=_after(self.translation, state.translation),
+            guard=_after(self.guard, state.guard),
             problems=self.problems,
         )
 
@@ -121,6 +126,7 @@ def diff(before: DesiredState, after: DesiredState) -> Delta:
         problems=after.problems,
         settings=_change(before.settings, after.settings),
         translation=_change(before.translation, after.translation),
+        guard=_change(before.guard, after.guard),
         tag_sets=_tag_set_changes(before.tag_sets, after.tag_sets),
         profiles=changes(before.profiles, after.profiles),
         pipelines=changes(before.pipelines, after.pipelines),

@@ -40,7 +40,8 @@ class DropName:
 
     Attributes:
         direction: Whose interface names the endpoint: the sender's in
-            outbound, the receiver's in inbound.
+            outbound, the receiver's in inbound. A packet of a tunnel has the
+            interface that it came by.
         origin: Where the verdict was written.
     """
 
@@ -66,6 +67,7 @@ FIXED_NAMES = (
     DropName(Direction.OUTBOUND, FixedOrigin(Fixed.NO_OUTBOUND)),
     DropName(Direction.INBOUND, FixedOrigin(Fixed.NO_INBOUND)),
     DropName(Direction.OUTBOUND, FixedOrigin(Fixed.ENDPOINT_TO_HOST)),
+    DropName(Direction.OUTBOUND, FixedOrigin(Fixed.FOREIGN_TUNNEL)),
     DropName(Direction.OUTBOUND, OfInterface.SOURCE_CHECK),
     *(DropName(direction, OfInterface.INACTIVE) for direction in Direction),
 )

@@ -43,6 +43,7 @@ class Fixed(Enum):
     HOST_DHCP = "workload DHCP to the host"
     HOST_ND = "neighbour discovery and MLD to the host"
     ENDPOINT_TO_HOST = "DefaultEndpointToHostAction is DROP"
+    FOREIGN_TUNNEL = "tunnel packet that comes from no host of the cluster"
     OWN_HOST = "the host reaches its own workloads"
     NOT_OURS = "neither from nor to a workload"
     SAME_ENDPOINT = "never leaves the workload"

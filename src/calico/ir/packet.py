@@ -46,6 +46,7 @@ class Packet:
         icmp_type: For ICMP and ICMPv6, else 0.
         icmp_code: For ICMP and ICMPv6, else 0.
         state: What connection tracking says.
+        vxlan_id: The network identifier, when it is UDP that carries VXLAN.
     """
 
     enters: Place
@@ -59,6 +60,7 @@ class Packet:
     icmp_type: int = 0
     icmp_code: int = 0
     state: ConnectionState = ConnectionState.NEW
+    vxlan_id: int | None = None
 
     @property
     def family(self) -> Family:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from calico.ir.match import CompiledRule, TagSetId
 from calico.ir.origin import FaultOrigin, Origin
+from calico.ir.tunnel import NO_GUARD, TunnelGuard
 from calico.model.names import (
     NO_REVISION,
     EndpointKey,
@@ -163,6 +164,8 @@ class DesiredState:
         routes: One per address of the active endpoints; an address that two
             endpoints share goes to the lower key.
         translation: Masquerading.
+        guard: Who may send packets within packets. It comes from routing and
+            not from policy, so `compile_host` leaves it empty.
         problems: Reason by datastore key (or object) of what cannot be used.
     """
 
@@ -182,4 +185,5 @@ class DesiredState:
     )
     routes: Mapping[Address, Route] = field(default_factory=dict[Address, Route])
     translation: Translation = NO_TRANSLATION
+    guard: TunnelGuard = NO_GUARD
     problems: Mapping[str, str] = field(default_factory=dict[str, str])

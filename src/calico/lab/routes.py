@@ -51,10 +51,15 @@ def lead_packets(lab: Lab, snapshot: Snapshot) -> None:
 
 def _is_led(address: Address, snapshot: Snapshot) -> bool:
     """Tell whether BIRD announces the way to an address."""
-    return any(
-        isinstance(pool, Pool) and address in pool.cidr and not pool.ipip
-        for pool in snapshot.pools.values()
-    )
+    pools = [
+        each
+        for each in snapshot.pools.values()
+        if isinstance(each, Pool) and address in each.cidr
+    ]
+    if not pools:
+        return False
+    pool = max(pools, key=lambda each: each.cidr.prefixlen)
+    return not (pool.ipip or pool.vxlan)
 
 
 def _are_led(wanted: Mapping[Address, str]) -> bool:

@@ -102,6 +102,8 @@ _PLACES = {
     Field.IP6_DESTINATION: (_NETWORK, 24),
     Field.SOURCE_PORT: (_TRANSPORT, 0),
     Field.DESTINATION_PORT: (_TRANSPORT, 2),
+    # Of the eight bytes behind UDP's header, five to seven.
+    Field.VXLAN_ID: (_TRANSPORT, 12),
     Field.ICMP_TYPE: (_TRANSPORT, 0),
     Field.ICMP_CODE: (_TRANSPORT, 1),
 }

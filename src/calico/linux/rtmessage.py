@@ -33,6 +33,7 @@ class Kind(IntEnum):
     GETROUTE = 26
     NEWNEIGH = 28
     DELNEIGH = 29
+    GETNEIGH = 30
 
 
 class Flag(IntFlag):

@@ -10,7 +10,7 @@ together here, by their sequence number.
 
 Of what the kernel says, numbers and names are decoded and all else is left as
 the bytes that it was, unknown attributes included, so a route can be said
-again exactly as it was heard; of a link only the name and the MAC are kept.
+again exactly as it was heard; of a link only name, MAC, MTU and kind are kept.
 Requests about links are written with the library's own, nested attributes; in
 all others, too, addresses are bytes.
 
@@ -217,7 +217,9 @@ class Netlink:
 _KINDS = frozenset(Kind)
 _LINKS = frozenset({Kind.NEWLINK, Kind.DELLINK, Kind.GETLINK})
 # A link says 3 KB about itself, most of it statistics.
-_LINK_ATTRIBUTES = frozenset({"IFLA_ADDRESS", "IFLA_IFNAME"})
+_LINK_ATTRIBUTES = frozenset(
+    {"IFLA_ADDRESS", "IFLA_IFNAME", "IFLA_MTU", "IFLA_LINKINFO"}
+)
 
 
 def _unavailable(error: OSError) -> Unavailable:

@@ -60,6 +60,18 @@ _OF_INTERFACE = {
 }
 
 
+_OF_TUNNEL = {
+    # A host without an address in the tunnel's pool sends from its other one,
+    # to which the way back is outside the tunnel.
+    _REVERSE_PATH: "2",
+    "net/ipv4/conf/{}/accept_redirects": "0",
+    "net/ipv4/conf/{}/send_redirects": "0",
+    "net/ipv6/conf/{}/accept_ra": "0",
+    "net/ipv6/conf/{}/accept_redirects": "0",
+    "net/ipv6/conf/{}/accept_dad": "0",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class _Changed:
     """A setting of the host that we have changed.
@@ -108,8 +120,21 @@ def configure_interface(interface: str) -> dict[str, str]:
         Why the kernel refused a setting, by name. Without IPv6 in the kernel
         its settings are not there, and nothing is said of them.
     """
+    return _configure(interface, _OF_INTERFACE)
+
+
+def configure_tunnel(interface: str) -> dict[str, str]:
+    """Give a tunnel's device the settings that it needs.
+
+    Returns:
+        Why the kernel refused a setting, by name; see `configure_interface`.
+    """
+    return _configure(interface, _OF_TUNNEL)
+
+
+def _configure(interface: str, settings: Mapping[str, str]) -> dict[str, str]:
     refused: dict[str, str] = {}
-    for pattern, value in _OF_INTERFACE.items():
+    for pattern, value in settings.items():
         name = pattern.format(interface)
         reason = write_sysctl(name, value)
         if reason is not None and (ROOT / name).exists():

@@ -40,6 +40,7 @@ from calico.linux.rtmessage import (
     switch_link,
 )
 from calico.linux.rtnetlink import Netlink, NetlinkRefused
+from calico.linux.tunnel_device import read_tunnel_mtu
 from calico.model.errors import CalicoError
 from calico.model.names import InterfaceName
 from calico.netset import Address
@@ -102,7 +103,8 @@ def create_veth(
 ) -> None:
     """Make a veth, one end here and down, the other up inside a namespace.
 
-    All or nothing.
+    All or nothing. Both ends have the MTU of the host's tunnel, if there is one:
+    wherever the workload sends to, its packets fit.
 
     Args:
         namespace: A descriptor of the namespace.
@@ -114,21 +116,25 @@ def create_veth(
         InterfaceExists: The namespace has one of this name.
         NetlinkRefused: The kernel said no.
     """
-    peer: Attributes = (
-        ("IFLA_IFNAME", interface),
-        ("IFLA_ADDRESS", mac.hex(":")),
-        ("IFLA_NET_NS_FD", namespace),
-    )
-    info: Attributes = (
-        ("IFLA_INFO_KIND", "veth"),
-        ("IFLA_INFO_DATA", (("VETH_INFO_PEER", peer),)),
-    )
-    here: Attributes = (
-        ("IFLA_IFNAME", host_interface),
-        ("IFLA_ADDRESS", HOST_MAC.hex(":")),
-        ("IFLA_LINKINFO", info),
-    )
     with Netlink() as sock:
+        mtu_bytes = read_tunnel_mtu(sock)
+        mtu: Attributes = () if mtu_bytes is None else (("IFLA_MTU", mtu_bytes),)
+        peer: Attributes = (
+            ("IFLA_IFNAME", interface),
+            ("IFLA_ADDRESS", mac.hex(":")),
+            ("IFLA_NET_NS_FD", namespace),
+            *mtu,
+        )
+        info: Attributes = (
+            ("IFLA_INFO_KIND", "veth"),
+            ("IFLA_INFO_DATA", (("VETH_INFO_PEER", peer),)),
+        )
+        here: Attributes = (
+            ("IFLA_IFNAME", host_interface),
+            ("IFLA_ADDRESS", HOST_MAC.hex(":")),
+            ("IFLA_LINKINFO", info),
+            *mtu,
+        )
         try:
             flags = Flag.CREATE | Flag.EXCL
             sock.request(Message(Kind.NEWLINK, {}, here, flags))

@@ -12,7 +12,8 @@ class Pool:
 
     Attributes:
         cidr: The network; no host bits.
-        ipip: Carried between hosts by IP in IP.
+        ipip: Carried between hosts by IP in IP. IPv4 only.
+        vxlan: Carried between hosts by VXLAN; not together with `ipip`.
         masquerade: Traffic from here to outside every pool leaves with the
             host's address. IPv4 only.
         is_for_ipam: Addresses are handed out from it automatically.
@@ -21,6 +22,7 @@ class Pool:
 
     cidr: Network
     ipip: bool = False
+    vxlan: bool = False
     masquerade: bool = False
     is_for_ipam: bool = True
     is_disabled: bool = False

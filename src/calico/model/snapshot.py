@@ -14,7 +14,7 @@ from calico.model.names import (
 )
 from calico.model.network import Pool
 from calico.model.rule import ProfileRules
-from calico.netset import Network
+from calico.netset import Family, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,10 @@ class SettingKey:
 
     name: str
     host: HostName | None = None
+
+
+TUNNEL_SETTINGS = {Family.V4: "IpInIpTunnelAddr", Family.V6: "Ipv6TunnelAddr"}
+"""The settings of a host that tell its own addresses within tunnels."""
 
 
 @dataclass(frozen=True, slots=True)

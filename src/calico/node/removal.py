@@ -10,7 +10,9 @@ from pathlib import Path
 from calico.control.protocol import SOCKET_NAME
 from calico.linux.host_links import RouteSocket, delete_link, delete_route
 from calico.linux.nft_socket import NftSocket
+from calico.linux.rtnetlink import Netlink
 from calico.linux.sysctl import MEMORY_NAME, restore_host
+from calico.linux.tunnels import remove_tunnels
 from calico.node.bird import BirdProcess, bird_signal
 from calico.node.pidfile import FILE_NAME, AlreadyRunning, hold_pidfile
 from calico.node.state import STATE_NAME
@@ -35,7 +37,8 @@ def remove_dataplane(run_dir: Path, interfaces: Collection[str]) -> tuple[str, .
         Unavailable: Another process owns the table.
         KernelRejected: We may not.
     """
-    stuck = _remove_links(frozenset(interfaces))
+    # Without the table a tunnel would take packets from anybody.
+    stuck = (*_remove_links(frozenset(interfaces)), *_remove_tunnels())
     if stuck:
         return stuck
     nft = NftSocket.open()
@@ -46,6 +49,12 @@ def remove_dataplane(run_dir: Path, interfaces: Collection[str]) -> tuple[str, .
     restore_host(run_dir / MEMORY_NAME)
     BirdProcess(run_dir).retire()
     return ()
+
+
+def _remove_tunnels() -> tuple[str, ...]:
+    with Netlink() as netlink:
+        problems = remove_tunnels(netlink)
+    return tuple(f"{what}: {reason}" for what, reason in problems.items())
 
 
 def remove_leftovers(run_dir: Path, number: signal.Signals) -> None:

@@ -23,6 +23,7 @@ from calico.ir.state import (
     PipelineKey,
     Translation,
 )
+from calico.ir.tunnel import TunnelGuard
 from calico.model.names import ProfileId
 from calico.model.network import HostSettings
 from calico.model.rule import Action, Direction
@@ -66,6 +67,7 @@ from calico.render.rules import (
     render_rule,
     tag_set_name,
 )
+from calico.render.tunnel import render_guard_of
 
 _SOURCE_NAT_PRIORITY = 100
 _WORDS = {Direction.INBOUND: "in", Direction.OUTBOUND: "out"}
@@ -91,6 +93,7 @@ def render_state(state: DesiredState) -> Ruleset:
     parts = Parts()
     _put_base(parts, state.settings)
     _put_translation(parts, state.translation)
+    _put_guard(parts, state.guard)
     for key, members in state.tag_sets.items():
         _put_tag_set(parts, key, members)
     for profile in state.profiles.values():
@@ -112,6 +115,8 @@ def render_delta(delta: Delta) -> tuple[Ruleset, Ruleset]:
         _put_change(both, delta.settings, _put_base)
     if delta.translation is not None:
         _put_change(both, delta.translation, _put_translation)
+    if delta.guard is not None:
+        _put_change(both, delta.guard, _put_guard)
     for profile in delta.profiles.values():
         _put_change(both, profile, _put_profile)
     for pipeline in delta.pipelines.values():
@@ -148,6 +153,10 @@ def _put_tag_set_changes(
 
 def _put_base(parts: Parts, settings: HostSettings) -> None:
     parts.add(render_base(settings))
+
+
+def _put_guard(parts: Parts, guard: TunnelGuard) -> None:
+    parts.add(render_guard_of(guard))
 
 
 def _put_translation(parts: Parts, translation: Translation) -> None:

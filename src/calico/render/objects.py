@@ -32,6 +32,7 @@ class Field(Enum):
     IP6_DESTINATION = "ip6 daddr"
     SOURCE_PORT = "th sport"
     DESTINATION_PORT = "th dport"
+    VXLAN_ID = "@th,96,24"
     ICMP_TYPE = "icmp type"
     ICMP_CODE = "icmp code"
 
@@ -53,6 +54,7 @@ _N_BYTES = {
     Field.IP6_DESTINATION: 16,
     Field.SOURCE_PORT: 2,
     Field.DESTINATION_PORT: 2,
+    Field.VXLAN_ID: 3,
     Field.ICMP_TYPE: 1,
     Field.ICMP_CODE: 1,
 }

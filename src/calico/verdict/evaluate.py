@@ -3,6 +3,7 @@
 The order is that of the kernel's hooks:
 
     from a workload     its source, before everything else
+    within a packet     whether a host of the cluster has sent it
     to its own host     connection state, pinholes, outbound policy
     forwarded           connection state, outbound policy of the sender;
                         connection state, inbound policy of the receiver
@@ -37,6 +38,7 @@ from calico.ir.state import (
     Pipeline,
     PipelineKey,
 )
+from calico.ir.tunnel import carrier_of
 from calico.model.names import EndpointKey, ProfileId
 from calico.model.network import EndpointToHostAction
 from calico.model.rule import Action, Direction
@@ -65,8 +67,8 @@ def _way(state: DesiredState, packet: Packet) -> Iterator[Step]:
     if _stays_inside(state, packet):
         yield _unjudged(Fixed.SAME_ENDPOINT)
         return
+    yield from _check_sender(state, packet)
     if isinstance(enters, EndpointKey):
-        yield _check_source(state, enters, packet)
         if leaves is Elsewhere.OWN_HOST:
             yield from _to_host(state, enters, packet)
             return
@@ -84,11 +86,31 @@ def _way(state: DesiredState, packet: Packet) -> Iterator[Step]:
         yield _unjudged(Fixed.NOT_OURS)
 
 
+def _check_sender(state: DesiredState, packet: Packet) -> Iterator[Step]:
+    if isinstance(packet.enters, EndpointKey):
+        yield _check_source(state, packet.enters, packet)
+    if _is_foreign_tunnel(state, packet):
+        origin = FixedOrigin(Fixed.FOREIGN_TUNNEL)
+        yield Step(Stage.TUNNEL, None, Action.DENY, origin)
+
+
 def _stays_inside(state: DesiredState, packet: Packet) -> bool:
     if packet.enters != packet.leaves or not isinstance(packet.enters, EndpointKey):
         return False
     endpoint = state.endpoints.get(packet.enters)
     return endpoint is not None and packet.destination.packed in endpoint.addresses
+
+
+def _is_foreign_tunnel(state: DesiredState, packet: Packet) -> bool:
+    """Say whether a tunnel would take a packet that no host has sent."""
+    guard = state.guard
+    if packet.enters is Elsewhere.OWN_HOST or packet.source in guard.senders:
+        return False
+    if carrier_of(packet) not in guard.carriers:
+        return False
+    # On its way to another host it would leave with the address of this one,
+    # where that masquerades.
+    return packet.leaves is Elsewhere.OWN_HOST or packet.destination in guard.senders
 
 
 def _unjudged(place: Fixed) -> Step:

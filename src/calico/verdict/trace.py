@@ -29,6 +29,7 @@ class Stage(Enum):
     """The places that a packet passes; the value is what people read."""
 
     SOURCE_CHECK = "source check"
+    TUNNEL = "tunnel"
     CONNECTION = "connection state"
     PINHOLES = "pinholes to the host"
     TO_HOST = "endpoint to host"

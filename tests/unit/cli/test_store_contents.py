@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_lines import ROOT, environment, run_here
 
-from calico.cli.pool import has_ipip
+from calico.cli.pool import has_device
 from calico.settings import Settings
 from calico.store.api import Note, Put, Transaction
 from calico.store.open import open_store
@@ -144,13 +144,13 @@ def test_endpoint_lists_a_hundred_profiles_at_most(tmp_path: Path) -> None:
 def test_kernel_with_ipip_is_recognised(path: str, text: str, tmp_path: Path) -> None:
     (tmp_path / path).parent.mkdir(parents=True)
     (tmp_path / path).write_text(text)
-    assert has_ipip(tmp_path, "6.1")
+    assert has_device("ipip", tmp_path, "6.1")
 
 
 def test_kernel_without_ipip_is_recognised(tmp_path: Path) -> None:
-    assert not has_ipip(tmp_path, "6.1")
+    assert not has_device("ipip", tmp_path, "6.1")
     for release, module in (("6.1", "ip_gre"), ("6.2", "ipip")):
         directory = tmp_path / "lib/modules" / release
         directory.mkdir(parents=True)
         (directory / "modules.dep").write_text(f"kernel/net/ipv4/{module}.ko:\n")
-    assert not has_ipip(tmp_path, "6.1")
+    assert not has_device("ipip", tmp_path, "6.1")

@@ -31,6 +31,7 @@ CIDR = ip_network("10.0.0.0/16")
                 is_disabled=True,
             ),
         ),
+        ({"vxlan": "vxlan.calico"}, Pool(CIDR, vxlan=True)),
         ({"masquerade": False, "ipam": True, "disabled": False}, Pool(CIDR)),
     ],
 )
@@ -56,6 +57,8 @@ def test_usual_pool_is_written_short() -> None:
         ({"cidr": "10.0.0.1/16"}, "expected a network without host bits"),
         ({"cidr": "x"}, '$.cidr: found "x"'),
         ({"cidr": "fd00::/64"}, "as in the key"),
+        ({"vxlan": True}, "$.vxlan: found true"),
+        ({"ipip": "tunl0", "vxlan": "vxlan.calico"}, "no `vxlan` beside `ipip`"),
         ({"masquerade": 1}, "$.masquerade: found 1, expected true or false"),
         ({"masquerade": "true"}, "$.masquerade: found"),
         ({"ipip": True}, "$.ipip: found true"),

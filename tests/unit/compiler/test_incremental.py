@@ -1,14 +1,16 @@
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 from strategies import HOST, OTHER, endpoint_key, snapshot_of
 
 from calico.compiler.host import compile_host
 from calico.compiler.incremental import HostCompiler
-from calico.ir.delta import TagSetChange, diff
+from calico.compiler.tunnel import compile_guard
+from calico.ir.delta import Change, TagSetChange, diff
 from calico.ir.match import TagSetId
 from calico.ir.origin import Fault, FaultOrigin
+from calico.ir.routing import Carrier, RoutedPool, RoutingState
 from calico.ir.state import DesiredState, PipelineKey
 from calico.model.endpoint import EndpointState, WorkloadEndpoint
 from calico.model.names import (
@@ -199,3 +201,21 @@ def test_value_of_another_key_is_a_bug_and_raises(
 ) -> None:
     with pytest.raises(TypeError, match="belongs"):
         compiler.set_resource(key, value, Revision(5))
+
+
+def test_routing_says_who_may_use_the_tunnels(compiler: HostCompiler) -> None:
+    before = compiler.state()
+    routing = RoutingState(
+        router_id=IPv4Address("172.31.0.1"),
+        pools=(RoutedPool(ip_network("10.1.0.0/16"), Carrier.VXLAN),),
+        overlay_hosts=(IPv4Address("172.31.0.2"),),
+    )
+    compiler.set_routing(routing)
+    delta = compiler.turn()
+    guard = compile_guard(routing, logs_drops=True)
+    assert delta.guard == Change(before.guard, guard)
+    assert compiler.state() == replace(before, guard=guard) == delta.apply(before)
+    # It logs what it drops as policy does.
+    compiler.refuse_log()
+    assert compiler.turn().guard == Change(guard, replace(guard, logs_drops=False))
+    assert compiler.turn().is_empty()

@@ -30,12 +30,22 @@ from calico.ipam.release import (
     release_pool,
 )
 from calico.model.block import Attributes, block_of
-from calico.model.errors import InvalidResource
+from calico.model.errors import InvalidResource, Unavailable
 from calico.model.names import HostName
 from calico.model.network import Pool
 from calico.model.snapshot import PoolKey
 from calico.netset import Address, Family, Network
-from calico.store.api import Note, Put, Store, Transaction
+from calico.store.api import (
+    Decide,
+    Note,
+    Put,
+    Revision,
+    Scope,
+    Store,
+    T,
+    Transaction,
+    View,
+)
 from calico.store.memory import MemoryStore
 from calico.store.resources import put_resource
 
@@ -326,3 +336,105 @@ def test_no_history_gives_an_address_twice(
     for address in POOL:
         known = read_attributes(store, address)
         assert (known.handle if known else None) == owners.get(address)
+
+
+class CountingStore(MemoryStore):
+    """A store that knows how large its largest transaction was."""
+
+    n_most = 0
+
+    def update(self, scope: Scope, decide: Decide[T]) -> tuple[Revision, T]:
+        def counted(view: View) -> tuple[Transaction | None, T]:
+            made, result = decide(view)
+            n_operations = 0 if made is None else len(made.operations)
+            # What was read is compared, and prefixes are short: pools.
+            self.n_most = max(self.n_most, n_operations, len(view.items))
+            self.n_most = max(self.n_most, len(scope.keys))
+            return made, result
+
+        return super().update(scope, counted)
+
+    def commit(self, transaction: Transaction) -> Revision:
+        """Count, and commit."""
+        n_operations = len(transaction.operations)
+        self.n_most = max(self.n_most, n_operations, len(transaction.compares))
+        return super().commit(transaction)
+
+
+N_ETCD_TAKES = 128
+
+
+def test_hundreds_of_blocks_go_in_steps_that_etcd_takes() -> None:
+    store = CountingStore()
+    pool = ip_network("10.2.0.0/18")
+    write(store, pool_put(pool))
+    for n in range(0, 256, 2):
+        for host in ("a", "b"):
+            # One block that is used and one that is empty, of each host.
+            used = pool[64 * (n + (host == "b"))]
+            assign(store, used, claim(host, f"handle-{n % 7}"))
+            if n % 4 == 0:
+                release(store, [used], NOTE)
+    assert len([k for k in keys(store) if "/block/" in k]) == 512
+    remains = release_pool(store, pool, NOTE)
+    assert remains == (128, 128)
+    assert not any("/host/" in key for key in keys(store))
+    assert len([k for k in keys(store) if "/block/" in k]) == 128
+    assert release_pool(store, pool, NOTE) == (128, 128)
+    for n in range(7):
+        release_handle(store, f"handle-{n}", NOTE)
+    assert keys(store) == set()
+    assert 0 < store.n_most < N_ETCD_TAKES
+
+
+def test_removal_of_a_host_goes_in_steps() -> None:
+    counting = CountingStore()
+    pool = ip_network("10.2.0.0/18")
+    write(counting, pool_put(pool))
+    for n in range(200):
+        assign(counting, pool[64 * n], claim("a"))
+    release(counting, [pool[64 * n] for n in range(100)], NOTE)
+    release_host(counting, HostName("a"), NOTE)
+    assert not any("/host/" in key for key in keys(counting))
+    assert len(keys(counting)) == 100
+    assert counting.n_most < N_ETCD_TAKES
+
+
+def test_full_cluster_is_searched_a_block_at_a_time() -> None:
+    store = CountingStore()
+    pool = ip_network("10.2.0.0/20")
+    write(store, pool_put(pool))
+    for n in range(64):
+        host = "full" if n < 40 else "other"
+        for address in list(pool)[64 * n : 64 * n + (64 if n < 60 else 63)]:
+            assign(store, address, claim(host))
+    found = {take(store, "full") for _ in range(4)}
+    assert found == {pool[64 * n + 63] for n in range(60, 64)}
+    with pytest.raises(Exhausted):
+        take(store, "full")
+    assert store.n_most < N_ETCD_TAKES
+
+
+def test_interrupted_removal_of_a_pool_goes_on() -> None:
+    class Dying(CountingStore):
+        n_left = 3
+
+        def update(self, scope: Scope, decide: Decide[T]) -> tuple[Revision, T]:
+            if self.n_left == 0:
+                raise Unavailable("etcd", "is gone")
+            self.n_left -= 1
+            return super().update(scope, decide)
+
+    store = Dying()
+    pool = ip_network("10.2.0.0/18")
+    write(store, pool_put(pool))
+    store.n_left = 200
+    for n in range(200):
+        assign(store, pool[64 * n], claim("a"))
+    store.n_left = 3
+    with pytest.raises(Unavailable):
+        release_pool(store, pool, NOTE)
+    assert 0 < len([k for k in keys(store) if "/host/" in k]) < 200
+    store.n_left = 100
+    assert release_pool(store, pool, NOTE) == (200, 200)
+    assert not any("/host/" in key for key in keys(store))

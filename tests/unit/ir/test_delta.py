@@ -8,7 +8,9 @@ from strategies import HOST, endpoint_key, snapshots
 from calico.compiler.host import compile_host
 from calico.ir.delta import Change, Delta, TagSetChange, changes, diff
 from calico.ir.match import TagSetId
+from calico.ir.routing import Carrier
 from calico.ir.state import DesiredState, Route, Translation
+from calico.ir.tunnel import TunnelGuard
 from calico.model.names import InterfaceName, Revision, TagName
 from calico.model.network import HostSettings
 from calico.model.snapshot import Snapshot
@@ -64,6 +66,7 @@ def test_tag_sets_differ_by_member(
     [
         DesiredState(settings=HostSettings(workload_dns=False)),
         DesiredState(translation=Translation(pools=AddressSet(Family.V4, ((1, 2),)))),
+        DesiredState(guard=TunnelGuard(frozenset({Carrier.VXLAN}))),
         DesiredState(routes={ip_address("10.0.0.1"): ROUTE}),
     ],
 )

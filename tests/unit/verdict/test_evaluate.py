@@ -1,5 +1,5 @@
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 from strategies import HOST, endpoint_key
@@ -17,7 +17,9 @@ from calico.ir.origin import (
     SourceCheck,
 )
 from calico.ir.packet import ConnectionState, Elsewhere, Packet, Place
+from calico.ir.routing import Carrier
 from calico.ir.state import DesiredState
+from calico.ir.tunnel import UDP, VXLAN_ID, VXLAN_PORT, TunnelGuard
 from calico.model.endpoint import EndpointState, WorkloadEndpoint
 from calico.model.names import InterfaceName, ProfileId, Revision, TagName
 from calico.model.rule import (
@@ -424,3 +426,52 @@ def test_shut_profile_denies_at_its_position() -> None:
     closed = {**SNAPSHOT.endpoints, W: replace(ENDPOINTS[0], profile_ids=(SHUT, OPEN))}
     state = compile_host(replace(SNAPSHOT, endpoints=closed), HOST)
     assert evaluate(state, W_OUT).origin == FaultOrigin(SHUT, Fault.MISSING)
+
+
+# Packets within packets.
+
+GUARDED = replace(
+    STATE,
+    guard=TunnelGuard(
+        frozenset({Carrier.VXLAN}), frozenset({IPv4Address("172.31.0.2")})
+    ),
+)
+
+
+def vxlan(
+    enters: Place, leaves: Place, source: str, destination: str, number: int = VXLAN_ID
+) -> Packet:
+    made = packet(enters, leaves, source, destination, UDP)
+    return replace(made, destination_port=VXLAN_PORT, vxlan_id=number)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_dropped"),
+    [
+        # Only a host of the cluster sends into the tunnel.
+        (vxlan(OUTSIDE, OWN_HOST, "172.31.0.9", "172.31.0.1"), True),
+        (vxlan(OUTSIDE, OWN_HOST, "172.31.0.2", "172.31.0.1"), False),
+        (vxlan(OUTSIDE, OWN_HOST, "172.31.0.9", "172.31.0.1", 77), False),
+        (vxlan(OWN_HOST, OUTSIDE, "172.31.0.1", "172.31.0.2"), False),
+        # What passes could leave with the address of this host.
+        (vxlan(OUTSIDE, OUTSIDE, "172.17.0.2", "172.31.0.2"), True),
+        (vxlan(OUTSIDE, OUTSIDE, "172.17.0.2", "192.0.2.1"), False),
+        (vxlan(W, OUTSIDE, "10.0.0.0", "172.31.0.2"), True),
+        (vxlan(W, OWN_HOST, "10.0.0.0", "172.31.0.1"), True),
+        (vxlan(W, OUTSIDE, "10.0.0.0", "192.0.2.1"), False),
+    ],
+)
+def test_tunnel_packet_of_a_stranger_is_dropped(
+    given: Packet, *, is_dropped: bool
+) -> None:
+    trace = evaluate(GUARDED, given)
+    origin = FixedOrigin(Fixed.FOREIGN_TUNNEL)
+    assert (trace.origin == origin) == is_dropped
+    assert trace.allowed != is_dropped
+    # Without a tunnel there is nothing to guard.
+    assert evaluate(STATE, given).origin != origin
+
+
+def test_source_is_checked_before_the_tunnel() -> None:
+    spoofed = vxlan(W, OUTSIDE, "172.31.0.9", "172.31.0.2")
+    assert evaluate(GUARDED, spoofed).origin == SourceCheck(W)

@@ -23,6 +23,8 @@ SUMMARIES: Mapping[str, str] = {
     "datastore": "the datastore as a document: backup and restore",
     "config": "settings of the agents and of BGP",
     "lab": "hosts and workloads on this machine to try a policy on",
+    "diags": "one archive for whoever looks into a problem",
+    "checksystem": "whether this machine has what Calico needs",
     "version": "the version of calicoctl",
 }
 """The groups in the order of the help, with what each is about."""

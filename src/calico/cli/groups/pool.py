@@ -2,7 +2,7 @@
 
 from calico.cli.grammar import Example, Form, Group
 
-_FLAGS = "[--ipip] [--nat-outgoing]"
+_FLAGS = "[--ipip | --vxlan] [--nat-outgoing]"
 
 GROUP = Group(
     name="pool",
@@ -17,8 +17,8 @@ GROUP = Group(
         Form(
             "pool show [--ipv4 | --ipv6]",
             "pool.show",
-            'a list of {"cidr", "family", "ipip", "nat_outgoing", "ipam", "disabled"};'
-            ' of one that cannot be read "cidr", "family" and "problem"',
+            'a list of {"cidr", "family", "ipip", "vxlan", "nat_outgoing", "ipam",'
+            ' "disabled"}; of one that cannot be read "cidr", "family" and "problem"',
         ),
     ),
     options={
@@ -28,6 +28,8 @@ GROUP = Group(
         " that hold exactly these become pools.",
         "--ipip": "Carry the pool's traffic between hosts by IP in IP; IPv4 only, and"
         " only where the kernel has it.",
+        "--vxlan": "Carry the pool's traffic between hosts by VXLAN, over their IPv4"
+        " network: for networks that do not carry the addresses of workloads.",
         "--nat-outgoing": "Traffic from the pool to outside every pool leaves with"
         " the host's address; IPv4 only.",
         "--ipv4": "Only IPv4 pools.",
@@ -38,6 +40,7 @@ GROUP = Group(
         Example(
             "pool range add 10.0.0.0 10.0.2.255", "add a /23 and a /24 as two pools"
         ),
+        Example("pool add 10.1.0.0/16 --vxlan", "add a pool that VXLAN carries"),
         Example("pool show --ipv4", "show the IPv4 pools"),
     ),
     parts={},

@@ -1,0 +1,227 @@
+"""`calicoctl checksystem`: what is missing on this machine, and what to do."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+
+from calico.cli import output
+from calico.cli.call import Call
+from calico.cli.exit_codes import DONE, FAILED
+from calico.cli.other_chains import iptables_legacy_tables, read_passages
+from calico.cli.refusal import Refused, require_root
+from calico.codec.keys import READY_KEY
+from calico.linux.kernel_probe import probe_kernel
+from calico.linux.sysctl import (
+    CONNTRACK_MAX,
+    FORWARDING,
+    N_TRACKED_CONNECTIONS,
+    ROOT,
+    read_sysctl,
+)
+from calico.model.errors import CalicoError, Unavailable
+from calico.node.pidfile import running_pid
+from calico.store.open import open_existing_store
+
+_SEARCHED = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+_RUNTIMES = frozenset({None, "docker", "none"})
+_OLDEST_BIRD = (2, 0)
+_DOCKER_SOCKET = "/var/run/docker.sock"
+_OLDEST_API = (1, 16)
+_OLDEST_API_OF_NETWORKS = (1, 21)
+_WITHIN_S = 10.0
+_FULL = 0.9
+_COUNT = "net/netfilter/nf_conntrack_count"
+_OK = 200
+
+
+def check_system(call: Call) -> int:
+    """Say what is missing; nothing when all is well."""
+    runtime = call.option("--runtime")
+    if runtime not in _RUNTIMES:
+        raise Refused(
+            f"Invalid runtime specified: '{runtime}'",
+            "There are docker and none.",
+        )
+    require_root()
+    if call.has_option("--fix"):
+        output.complain(
+            "--fix is deprecated and of no effect: `calicoctl node` sets what has to"
+            " be set."
+        )
+    problems = list(_problems(call))
+    for problem in problems:
+        output.complain(problem)
+    return FAILED if problems else DONE
+
+
+def _problems(call: Call) -> Iterator[str]:
+    yield from _kernel()
+    yield from _settings(is_running=running_pid(call.settings.run_dir) is not None)
+    yield from _bird()
+    yield from _datastore(call)
+    yield from _firewalls()
+    needs_networks = call.has_option("--libnetwork")
+    if needs_networks or call.option("--runtime") == "docker":
+        yield from _docker(
+            call, _OLDEST_API_OF_NETWORKS if needs_networks else _OLDEST_API
+        )
+
+
+def _kernel() -> Iterator[str]:
+    for each in probe_kernel():
+        yield (
+            f"ERROR: the kernel ({os.uname().release}) does not offer {each.what}:"
+            f" {each.reason}; load the module, or use a kernel with {each.options}."
+        )
+
+
+def _settings(*, is_running: bool) -> Iterator[str]:
+    for name, wanted in FORWARDING.items():
+        found = read_sysctl(name)
+        if found is None or found == wanted:
+            continue
+        shown = name.replace("/", ".")
+        if is_running:
+            yield (
+                f"ERROR: {shown} is {found}, so workloads reach nothing: somebody has"
+                f" set it since the node started; `sysctl -w {shown}={wanted}`."
+            )
+        elif not os.access(ROOT / name, os.W_OK):
+            yield (
+                f"ERROR: {shown} is {found} and cannot be set from here: set it to"
+                f" {wanted} on the machine itself."
+            )
+    yield from _connections()
+
+
+def _connections() -> Iterator[str]:
+    most, used = read_sysctl(CONNTRACK_MAX), read_sysctl(_COUNT)
+    shown = CONNTRACK_MAX.replace("/", ".")
+    if most is None or not most.isdecimal():
+        # The module is loaded with the first rule that asks for a connection.
+        return
+    advice = f"`sysctl -w {shown}={N_TRACKED_CONNECTIONS}` makes room."
+    if used is not None and used.isdecimal() and int(used) > _FULL * int(most):
+        yield (
+            f"ERROR: {used} of {most} tracked connections are in use; new ones are"
+            f" dropped when it is full. {advice}"
+        )
+    elif int(most) < N_TRACKED_CONNECTIONS and not os.access(
+        ROOT / CONNTRACK_MAX, os.W_OK
+    ):
+        yield f"WARNING: {shown} is {most} and cannot be raised from here. {advice}"
+
+
+def _bird() -> Iterator[str]:
+    advice = (
+        "install it (Debian: `apt-get install bird2`), or start the node with"
+        " `--backend=none` if routes between hosts are made otherwise."
+    )
+    program = shutil.which("bird", path=_SEARCHED)
+    if program is None:
+        yield f"ERROR: BIRD is not installed; {advice}"
+        return
+    try:
+        done = subprocess.run(
+            [program, "--version"],
+            capture_output=True,
+            check=False,
+            timeout=_WITHIN_S,
+            text=True,
+            errors="replace",
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield f"ERROR: {program} does not run: {error}; {advice}"
+        return
+    said = (done.stdout + done.stderr).strip()
+    version = re.search(r"BIRD version (\d+)\.(\d+)", said)
+    if version is None:
+        yield f"ERROR: {program} does not say its version but {said!r}; {advice}"
+    elif (int(version[1]), int(version[2])) < _OLDEST_BIRD:
+        yield (
+            f"ERROR: BIRD must be at least version 2.0 (Detected version:"
+            f" {version[1]}.{version[2]}); {advice}"
+        )
+
+
+def _datastore(call: Call) -> Iterator[str]:
+    settings = call.settings
+    try:
+        if settings.etcd is None:
+            # Nothing is made here, and without one `node` makes it.
+            if (settings.data_dir / "STORE-ID").exists():
+                call.existing_store.get(READY_KEY)
+            return
+        store = open_existing_store(settings)
+        try:
+            store.get(READY_KEY)
+        finally:
+            store.close()
+    except Unavailable as error:
+        if settings.etcd is None:
+            yield f"ERROR: the datastore cannot be used: {error}"
+        else:
+            where = ", ".join(settings.etcd.endpoints)
+            yield f"ERROR: Could not connect to etcd at {where}: {error}"
+    except CalicoError as error:
+        yield f"ERROR: the datastore cannot be used: {error}"
+
+
+def _firewalls() -> Iterator[str]:
+    for each in read_passages() or ():
+        chain = each.chain
+        where = f"{chain.family} {chain.table} {chain.name} ({chain.point})"
+        commands = " and ".join(f"`{command}`" for command in each.commands)
+        yield (
+            f"WARNING: another program's chain can drop what policy allows: {where}:"
+            f" {', '.join(chain.reasons)}; let it pass with {commands}."
+        )
+    if legacy := iptables_legacy_tables():
+        yield (
+            f"WARNING: iptables-legacy has tables ({', '.join(legacy)}) that are not"
+            " looked into: `iptables-legacy -S FORWARD` shows whether they drop."
+        )
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a socket file."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("docker", timeout=_WITHIN_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket file."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_WITHIN_S)
+        self.sock.connect(self._path)
+
+
+def _docker(call: Call, oldest: tuple[int, int]) -> Iterator[str]:
+    given = call.environ.get("DOCKER_HOST") or ""
+    path = given.removeprefix("unix://") if given.startswith("unix://") else ""
+    place = path or _DOCKER_SOCKET
+    advice = "start it (`systemctl start docker`), or leave `--runtime=docker` out."
+    connection = _UnixConnection(place)
+    try:
+        connection.request("GET", "/version")
+        answer = connection.getresponse()
+        text = answer.read(1 << 20)
+        version = json.loads(text).get("ApiVersion") if answer.status == _OK else None
+        found = tuple(int(part) for part in str(version).split("."))
+    except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+        yield f"ERROR: Docker daemon not running. ({place}: {error}) {advice}"
+        return
+    finally:
+        connection.close()
+    if found < oldest:
+        wanted = ".".join(map(str, oldest))
+        yield (
+            f"ERROR: Docker server must support Docker Remote API v{wanted} or greater."
+            f" It has v{version}; install a newer one."
+        )
