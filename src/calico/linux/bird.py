@@ -121,10 +121,12 @@ def _sign(text: str) -> tuple[str, str]:
 
 
 def _running_mark(control: BirdControl) -> str | None:
-    for protocol in control.read_protocols():
-        if protocol.name == _MARK:
-            return protocol.description
-    return None
+    try:
+        # Alone: with a thousand peers all of them are two megabytes.
+        found = control.read_protocols(_MARK)
+    except RouterRejected:
+        return None
+    return found[0].description if found else None
 
 
 def _read(path: Path) -> str | None:

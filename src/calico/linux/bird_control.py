@@ -81,14 +81,17 @@ class BirdControl:
         """
         return parse_status(self.ask("show status"))
 
-    def read_protocols(self) -> tuple[BirdProtocol, ...]:
-        """Ask for all protocols, the peerings among them.
+    def read_protocols(self, name: str = "*") -> tuple[BirdProtocol, ...]:
+        """Ask for protocols, the peerings among them.
+
+        Args:
+            name: What they are called; `*` stands for anything.
 
         Raises:
             NoBird: It does not answer.
-            RouterRejected: It refuses to say.
+            RouterRejected: It refuses to say, or has none of that name.
         """
-        return parse_protocols(self.ask("show protocols all"))
+        return parse_protocols(self.ask(f'show protocols all "{name}"'))
 
     def check(self, config: Path) -> None:
         """Let BIRD read a configuration without taking it.
