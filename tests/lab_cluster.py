@@ -73,13 +73,9 @@ class Cluster:
     def add(self, name: str, host: str, profile: str, *address: str) -> Workload:
         """Add a workload with one address of each family."""
         words = (name, f"--host={host}", f"--profile={profile}", *address)
-        self.user.done("add", *words)
-        return self.workload(name)
-
-    def workload(self, name: str) -> Workload:
-        places = json.loads(self.user.done("list", "-o", "json"))["places"]
-        (found,) = (each for each in places if each["name"] == name)
-        addresses = [ip_address(each) for each in found["addresses"]]
+        said = self.user.done("add", *words)
+        given = said.strip().removeprefix(f"{name} on {host}: ").split(", ")
+        addresses = [ip_address(each) for each in given]
         (ipv4,) = (each for each in addresses if isinstance(each, IPv4Address))
         (ipv6,) = (each for each in addresses if isinstance(each, IPv6Address))
         return Workload(name, self.space(name), ipv4, ipv6, "")

@@ -5,6 +5,7 @@ All of it is typed as a user would, in a lab of three hosts.
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import ip_network
 
 import pytest
@@ -161,8 +162,8 @@ def test_killed_agents_and_birds_change_nothing_for_packets(three: Cluster) -> N
         assert prober.lost("friend6") == []
 
 
-def _is_established(three: Cluster, host: str, peer: str) -> bool:
-    lines = three.done(host, "status").splitlines()
+def _is_established(three: Cluster, host: str, peer: str, name: str = "") -> bool:
+    lines = three.done(host, "status", HOSTNAME=name or host).splitlines()
     return any(f" {peer} " in line and "Established" in line for line in lines)
 
 
@@ -183,7 +184,7 @@ def test_host_leaves_and_comes_back_under_another_name(three: Cluster) -> None:
         prober.pass_more("friend7")
         start = ("node", "--ip=172.31.0.3", "--ip6=fd31::3")
         try:
-            three.done("host3", *start, HOSTNAME="renamed")
+            three.done("host3", *start, "--as=65001", HOSTNAME="renamed")
             _see_renamed(three)
             three.done("host3", "node", "stop", "--force", HOSTNAME="renamed")
             remove = ("node", "remove", "--remove-endpoints")
@@ -206,6 +207,9 @@ def _see_renamed(three: Cluster) -> None:
     assert json.loads(listed)
     assert until(lambda: three.probe("friend7", "named7", "icmp") == ["allowed"])
     assert three.probe("other7", "named7", "icmp") == ["denied"]
+    # With an AS number of its own it is a peer of the others, and of the router.
+    for peer in ("172.31.0.1", "172.31.0.254"):
+        assert until(partial(_is_established, three, "host3", peer, "renamed"))
 
 
 def test_without_a_mesh_the_global_peer_is_the_way(three: Cluster) -> None:

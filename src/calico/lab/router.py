@@ -3,8 +3,8 @@
 `outside` is to the hosts what the router of a rack is to real ones: a BGP peer
 of each of them. It believes what the hosts announce and announces nothing. That
 it is their peer is written in the datastore as for any other router (`calicoctl
-bgp peer add`). It has the AS number that the hosts have by default, so that none
-of them announces to it what it has learned from another.
+bgp peer add`). Its AS number is its own, and the hosts' are whatever the user
+makes them.
 """
 
 import shutil
@@ -15,10 +15,10 @@ from calico.lab.errors import LabError
 from calico.lab.network import PROGRAM_PATHS
 from calico.lab.plan import OUTSIDE, ROOT, ROUTER_IPV4, ROUTER_IPV6, LabHost
 from calico.linux.bird_process import read_version
-from calico.model.bgp import DEFAULT_AS_NUMBER
 from calico.model.errors import Unavailable
 
-ROUTER_AS_NUMBER = DEFAULT_AS_NUMBER
+ROUTER_AS_NUMBER = 64512
+"""Another one than hosts have by default (RFC 6996: for private use)."""
 
 _DIRECTORY = ROOT / OUTSIDE
 _FILE = _DIRECTORY / "bird.conf"
@@ -36,7 +36,7 @@ protocol kernel {{ ipv6 {{ import none; export all; }}; }}
 _PEER = """\
 protocol bgp {name} {{
   local {own} as {as_number};
-  neighbor {other} as {as_number};
+  neighbor {other} external;
   direct;
   connect delay time 0;
   connect retry time 1;
