@@ -7,7 +7,7 @@ bin := .venv/bin
 .PHONY: help env setup demo test check proof mutants format bench lock
 
 help:
-	@echo 'make demo    set up, then run the tutorial on real packets'
+	@echo 'make demo    set up, then run the tutorials on real packets'
 	@echo 'make test    set up, then run the tests on every Python found'
 	@echo 'make check   format, lint, both type checkers, make test'
 	@echo 'make proof   judge a million real packets against the model (N=...)'

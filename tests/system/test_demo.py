@@ -16,7 +16,7 @@ def test_every_probe_of_the_tutorial_goes_as_promised(uid: int) -> None:
     with lab_user(uid) as user:
         ended = user.run(*DEMO)
         assert ended.returncode == 0, ended.stdout + ended.stderr
-        assert "everything went as the tutorial promises" in ended.stdout
+        assert "everything went as the tutorials promise" in ended.stdout
         assert "$ ./calicoctl profile APP rule update < APP-rules.json" in ended.stdout
         assert "\033" not in ended.stdout
         assert ended.stdout.isascii()
@@ -25,16 +25,17 @@ def test_every_probe_of_the_tutorial_goes_as_promised(uid: int) -> None:
 def test_probe_that_differs_from_the_promise_fails_the_demo() -> None:
     planted = (
         "from dataclasses import replace; import calico.lab.demo as d;"
-        "first, second, third = d.STEPS[:3];"
+        "first, second, third = d.POLICY.steps[:3];"
         "told = replace(second.commands[1], output='Inbound rules:');"
         "second = replace(second, commands=(second.commands[0], told));"
-        "d.STEPS = (first, second, replace(third, promise={'web': {}}));"
+        "third = replace(third, promise={'web': {}});"
+        "d.TUTORIALS = (replace(d.POLICY, steps=(first, second, third)),);"
         "raise SystemExit(d.main())"
     )
     with lab_user(0) as user:
         ended = user.run(PYTHON, "-P", "-c", planted)
     assert ended.returncode == 1
-    assert "9 differences from the tutorial:" in ended.stdout
+    assert "9 differences from the tutorials:" in ended.stdout
     assert "rule show` does not print what the tutorial prints" in ended.stdout
     lines = [each for each in ended.stdout.splitlines() if "step 3: web2" in each]
     assert len(lines) == 8

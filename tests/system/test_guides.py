@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab_user import CALICOCTL, ROOT, LabUser, lab_user
+from lab_user import CALICOCTL, ROOT, LabUser, lab_user, until
 
 from calico.cli.grammar import Group
 from calico.cli.groups import container, node, status, wait
@@ -40,6 +40,24 @@ def commands(path: str, begin: str = "", end: str = "\0") -> list[str]:
         for line in block.splitlines()
         if line.startswith(("./calicoctl", "ip netns", "echo"))
     ]
+
+
+def typed_on_hosts(path: str) -> list[tuple[str, str]]:
+    """List the commands of a guide with the host that each is typed on.
+
+    The host is in the line before the block, and empty without one.
+    """
+    typed: list[tuple[str, str]] = []
+    host, is_code = "", False
+    for line in (ROOT / path).read_text("utf-8").splitlines():
+        if line == "```":
+            is_code = not is_code
+            host = host if is_code else ""
+        elif is_code and line.startswith(("./calicoctl", "ip ")):
+            typed.append((host, line))
+        elif line.startswith("On host"):
+            host = line.removeprefix("On ").removesuffix(":")
+    return typed
 
 
 def run_on_own_machine(lines: list[str], directory: Path) -> list[int]:
@@ -140,6 +158,32 @@ def test_guide_to_a_single_host(tmp_path: Path) -> None:
     lines = commands("docs/guide/single-host.md")
     assert len(lines) > 12
     assert refused(lines, run_on_own_machine(lines, tmp_path)) == []
+
+
+def test_guide_to_a_cluster(root: LabUser) -> None:
+    typed = typed_on_hosts("docs/guide/cluster.md")
+    assert {host for host, _ in typed} == {"", "host1", "host2"}
+    assert typed[0][1] == "./calicoctl lab up --hosts=2 --etcd"
+    said: dict[str, list[str]] = {}
+    for host, line in typed:
+        on_host = (CALICOCTL, "lab", "run", f"--host={host}", "--") if host else ()
+        ended = root.run(*on_host, "sh", "-c", line)
+        said.setdefault(line, []).append(ended.stdout)
+        is_first_ping = " ping " in line and len(said[line]) == 1
+        assert ended.returncode == (1 if is_first_ping else 0), line + ended.stderr
+        if line == "./calicoctl status":
+            # A reader takes longer to read on than the hosts to meet.
+            assert until(lambda: "Established" in _peer_line(root))
+    (dropped,) = said["./calicoctl drops /run/netns/web"]
+    assert "end of profiles inbound: WEB" in dropped
+    (routes,) = said["ip route show proto bird"]
+    assert "192.168.1.0/26 via 172.31.0.1" in routes
+    assert root.left_behind() == ""
+
+
+def _peer_line(user: LabUser) -> str:
+    status = user.done("run", "--host=host2", "--", CALICOCTL, "status")
+    return next(line for line in status.splitlines() if " 172.31.0.1 " in line)
 
 
 _HOST = ("./calicoctl node --ip=10.0.0.5", "./calicoctl profile add WEB")

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from lab_user import (
@@ -106,12 +107,86 @@ def test_lab_from_up_to_down(user: LabUser) -> None:
     assert until(lambda: not inside & set(processes()))
 
 
-def test_removed_workload_is_led_to_no_more(root: LabUser) -> None:
-    root.done("up")
-    root.done("add", "web", "192.168.3.3")
+def up_without(user: LabUser, program: str, *words: str) -> CompletedProcess[str]:
+    """Start a lab on a machine where a program is not installed."""
+    hide = f'mount --bind /dev/null "$(command -v {program})" && exec "$0" "$@"'
+    return user.run(
+        *("unshare", "--mount", "sh", "-c", hide, CALICOCTL, "lab", "up"), *words
+    )
+
+
+def test_without_bird_the_lab_leads_packets(root: LabUser) -> None:
+    started = up_without(root, "bird", "--hosts=2")
+    assert started.returncode == 0, started.stderr
+    assert "BIRD 2 is not installed" in started.stderr
+    root.done("add", "web", "--host=host2", "192.168.3.3")
     assert "192.168.3.3 via" in root.done("exec", "outside", "--", "ip", "route")
-    calicoctl(root, "container", "remove", "/run/netns/web")
+    root.done("run", "--host=host2", "--", CALICOCTL, "profile", "add", "WEB")
+    path = "/run/netns/web"
+    attach = ("container", path, "profile", "append", "WEB")
+    root.done("run", "--host=host2", "--", CALICOCTL, *attach)
+    root.done("add", "friend", "--profile=WEB")
+    root.done("probe", "friend", "web", "tcp", "80")
+    root.done("run", "--host=host2", "--", CALICOCTL, "container", "remove", path)
     assert "192.168.3.3" not in root.done("exec", "outside", "--", "ip", "route")
+    root.done("down")
+
+
+def test_without_etcd_a_lab_with_etcd_is_refused(root: LabUser) -> None:
+    refused = up_without(root, "etcd", "--etcd")
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert "etcd: not installed" in refused.stderr
+    assert "etcd-server" in refused.stderr
+    assert root.left_behind() == ""
+
+
+def test_lab_with_etcd_from_up_to_down(user: LabUser) -> None:
+    assert user.done("up", "--hosts=2", "--etcd").endswith("host1, host2, etcd\n")
+    calicoctl(user, "profile", "add", "WEB")
+    user.done("add", "a", "--host=host1", "--profile=WEB")
+    user.done("add", "b", "--host=host2", "--profile=WEB")
+    user.done("add", "lone", "--host=host2")
+    user.done("probe", "a", "b", "tcp", "80")
+    assert user.lab("probe", "a", "lone", "tcp", "80").returncode == 1
+    # The datastore is the etcd, and the routes are BIRD's.
+    keys = ("etcdctl", "get", "--prefix", "--keys-only", "/calico/v1/policy/profile/")
+    assert "/profile/WEB/" in user.done("exec", "etcd", "--", *keys)
+    assert user.lab("run", "--", "test", "-e", "/run/lab/data/calico.db").returncode
+    routes = user.done("exec", "host1", "--", "ip", "route", "show", "proto", "bird")
+    assert "via 172.31.0.2 dev eth0" in routes
+    places = json.loads(user.done("list", "-o", "json"))["places"]
+    assert ("etcd", "etcd") in [(each["name"], each["kind"]) for each in places]
+
+    (holder,) = user.holders()
+    inside = pids_inside(holder)
+    for program in ("etcd", "bird"):
+        assert any(f"/{program} " in cmdline(pid) for pid in inside)
+    # What was killed keeps nobody from ending the rest.
+    for pid in inside:
+        if "--data-dir=" in cmdline(pid):
+            os.kill(pid, signal.SIGKILL)
+    assert user.done("down") == "Lab lab is down\n"
+    assert user.left_behind() == ""
+    assert until(lambda: not inside & set(processes()))
+
+
+def test_lab_whose_network_carries_no_addresses_of_workloads(root: LabUser) -> None:
+    root.done("up", "--hosts=2", "--vxlan")
+    assert calicoctl(root, "pool", "show").count("vxlan") == 2
+    calicoctl(root, "profile", "add", "WEB")
+    root.done("add", "a", "--host=host1", "--profile=WEB")
+    root.done("add", "b", "--host=host2", "--profile=WEB", "192.168.9.9")
+    root.done("add", "lone", "--host=host2")
+    root.done("probe", "a", "b", "tcp", "80")
+    assert root.lab("probe", "a", "lone", "tcp", "80").returncode == 1
+    # Without the tunnel nothing passes between the hosts.
+    plain = ("192.168.9.9/32", "via", "172.31.0.2")
+    ask = ("probe", "a", "b", "tcp", "80", "--ipv4")
+    root.done("exec", "host1", "--", "ip", "route", "add", *plain)
+    assert root.lab(*ask).stdout.endswith("tcp/80: denied\n")
+    root.done("exec", "host1", "--", "ip", "route", "delete", *plain)
+    root.done(*ask)
     root.done("down")
 
 
@@ -173,8 +248,9 @@ def test_killed_up_leaves_nothing(root: LabUser) -> None:
     root.done("down")
 
 
-def test_interrupted_up_leaves_nothing(root: LabUser) -> None:
-    starting = root.start(CALICOCTL, "lab", "up")
+@pytest.mark.parametrize("words", [(), ("--hosts=2", "--etcd")], ids=len)
+def test_interrupted_up_leaves_nothing(root: LabUser, words: tuple[str, ...]) -> None:
+    starting = root.start(CALICOCTL, "lab", "up", *words)
     assert until(lambda: len(root.holders()) == 1 or starting.poll() is not None)
     starting.send_signal(signal.SIGINT)
     starting.communicate()
@@ -200,6 +276,7 @@ def test_lab_without_user_namespaces_says_which_switch(root: LabUser) -> None:
         (("up", "--hosts=0", "--name=x"), "a lab has 1 to 64"),
         (("up", "--hosts=two", "--name=x"), "expected a number"),
         (("up", "--name=a/b"), "lab name `a/b`"),
+        (("add", "etcd"), "the lab's own names"),
         (("add", "web"), "`web`: this name is taken"),
         (("add", "host1"), "the lab's own names"),
         (("add", "a/b"), "workload name `a/b`"),

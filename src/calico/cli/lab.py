@@ -9,7 +9,7 @@ from calico.cli.refusal import Refused
 from calico.control.client import NoAgent
 from calico.lab import probe as probes
 from calico.lab.lifecycle import bring_up, read_limits, take_down
-from calico.lab.plan import DEFAULT_LAB, OUTSIDE, name_option
+from calico.lab.plan import DEFAULT_LAB, ETCD, OUTSIDE, Layout, name_option
 from calico.lab.register import Lab, find_lab, list_labs
 from calico.lab.session import run_program, run_shell
 from calico.lab.workloads import (
@@ -31,9 +31,21 @@ def up(call: Call) -> int:
     text = call.option("--hosts") or "1"
     if not text.isascii() or not text.isdigit():
         raise Refused(f"--hosts={text}: expected a number of hosts")
-    lab = bring_up(call.option("--name") or DEFAULT_LAB, int(text))
-    names = ", ".join(host.name for host in lab.hosts)
-    output.line(f"Lab {lab.name} is up: {OUTSIDE}, {names}")
+    layout = Layout(
+        int(text),
+        has_etcd=call.has_option("--etcd"),
+        has_vxlan=call.has_option("--vxlan"),
+    )
+    lab = bring_up(call.option("--name") or DEFAULT_LAB, layout)
+    names = [OUTSIDE, *(host.name for host in lab.hosts)]
+    if lab.has_etcd:
+        names.append(ETCD)
+    output.line(f"Lab {lab.name} is up: {', '.join(names)}")
+    if not lab.has_bird:
+        output.complain(
+            "BIRD 2 is not installed (Debian: bird2), so commands of the lab set its"
+            " routes."
+        )
     limits = read_limits(lab)
     if limits:
         output.complain("The kernel refuses this lab what the agent works without:")

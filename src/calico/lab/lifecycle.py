@@ -11,21 +11,26 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 from calico.control.client import ask_status
 from calico.lab import entry
 from calico.lab.errors import LabError
-from calico.lab.network import make_network
+from calico.lab.etcd import find_etcd, start_etcd
+from calico.lab.network import check_sources, make_network
 from calico.lab.plan import (
     DATA_DIR,
+    ETCD,
     LAB_VARIABLE,
     MARK,
+    OUTSIDE,
+    ROUTER_IPV4,
+    ROUTER_IPV6,
     LabHost,
-    environment,
+    Layout,
     hosts,
     name_option,
     parse_lab_name,
@@ -41,7 +46,10 @@ from calico.lab.register import (
     put_record,
     start_time,
 )
+from calico.lab.router import ROUTER_AS_NUMBER, has_bird, start_router
+from calico.lab.session import environment
 
+_DEFAULT_POOLS = ("192.168.0.0/16", "fd80:24e2:f998:72d6::/64")
 _END_TIMEOUT_S = 30.0
 
 CALICOCTL = (
@@ -53,7 +61,7 @@ CALICOCTL = (
 """The program, with the interpreter that runs this one."""
 
 
-def bring_up(name: str, n_hosts: int) -> Lab:
+def bring_up(name: str, layout: Layout) -> Lab:
     """Start a lab that stays, and wait until every host of it enforces policy.
 
     Raises:
@@ -61,7 +69,7 @@ def bring_up(name: str, n_hosts: int) -> Lab:
     """
     _verify_outside(name)
     parse_lab_name(name)
-    hosts(n_hosts)
+    hosts(layout.n_hosts)
     with claim(name):
         if any(lab.name == name for lab in list_labs()):
             steps = (
@@ -69,7 +77,7 @@ def bring_up(name: str, n_hosts: int) -> Lab:
                 "give this one another `--name`",
             )
             raise LabError(f"lab `{name}`", "is running already", steps)
-        with temporary_lab(name, n_hosts) as temporary:
+        with temporary_lab(name, layout) as temporary:
             put_record(temporary.lab)
             temporary.keep()
         return temporary.lab
@@ -89,16 +97,26 @@ class Temporary:
 
 
 @contextmanager
-def temporary_lab(name: str, n_hosts: int) -> Generator[Temporary]:
+def temporary_lab(name: str, layout: Layout) -> Generator[Temporary]:
     """Start a lab for as long as the body runs.
 
     Raises:
         LabError: It could not be started; nothing is left of it.
     """
-    with _holding(name, n_hosts) as temporary:
+    if layout.has_etcd:
+        find_etcd()
+    with _holding(name, layout) as temporary:
         lab = temporary.lab
         entry.call(lab, None, lambda: _furnish(lab))
-        _start_agents(lab)
+        if layout.has_vxlan:
+            entry.call(lab, OUTSIDE, check_sources)
+        if lab.has_etcd:
+            entry.call(lab, ETCD, start_etcd)
+        _start_nodes(lab)
+        if layout.has_vxlan:
+            _carry_pools(lab)
+        if lab.has_bird:
+            entry.call(lab, OUTSIDE, lambda: start_router(lab.hosts))
         yield temporary
 
 
@@ -134,7 +152,7 @@ def _verify_outside(name: str) -> None:
 
 
 @contextmanager
-def _holding(name: str, n_hosts: int) -> Generator[Temporary]:
+def _holding(name: str, layout: Layout) -> Generator[Temporary]:
     """Start a holder; unless it is kept, end it when the body ends."""
     near, life_line = os.pipe()
     report, far = os.pipe()
@@ -148,7 +166,7 @@ def _holding(name: str, n_hosts: int) -> Generator[Temporary]:
         os.close(near)
         os.close(far)
         try:
-            lab = _read_report(name, n_hosts, stream)
+            lab = _read_report(name, layout, stream)
         finally:
             maker.wait()
         kept: list[int] = []
@@ -160,7 +178,7 @@ def _holding(name: str, n_hosts: int) -> Generator[Temporary]:
                 _end(lab)
 
 
-def _read_report(name: str, n_hosts: int, stream: IO[bytes]) -> Lab:
+def _read_report(name: str, layout: Layout, stream: IO[bytes]) -> Lab:
     """Read what the holder says until it is ready."""
     facts: dict[str, int | str] = {}
     for line in stream:
@@ -169,7 +187,16 @@ def _read_report(name: str, n_hosts: int, stream: IO[bytes]) -> Lab:
             raise explain_refusal(name, str(facts["step"]), int(facts["errno"]))
         if {"pid", "ready"} <= facts.keys():
             pid = int(facts["pid"])
-            return Lab(name, n_hosts, pid, start_time(pid) or 0, boot_id(), pid_space())
+            return Lab(
+                name,
+                layout.n_hosts,
+                pid=pid,
+                started=start_time(pid) or 0,
+                boot=boot_id(),
+                space=pid_space(),
+                has_etcd=layout.has_etcd,
+                has_bird=has_bird(),
+            )
     raise LabError(f"lab `{name}`", "its holder ended before it was ready")
 
 
@@ -179,44 +206,75 @@ def _furnish(lab: Lab) -> None:
         host.run_dir.mkdir(parents=True)
         host.log_dir.mkdir()
     DATA_DIR.mkdir()
-    inside = Lab(
-        lab.name,
-        lab.n_hosts,
+    inside = replace(
+        lab,
         pid=1,
         started=start_time(1) or 0,
-        boot=lab.boot,
         space=pid_space(),
         is_inside=True,
     )
     put_record(inside, MARK)
-    make_network(lab.hosts)
+    make_network(lab.hosts, with_etcd=lab.has_etcd)
 
 
-def _start_agents(lab: Lab) -> None:
-    """Start the agents of all hosts at once and wait for each to enforce."""
+def _start_nodes(lab: Lab) -> None:
+    """Start the nodes of all hosts at once and wait for each to enforce."""
     # The first one alone, so that one process makes the datastore.
     for group in (lab.hosts[:1], lab.hosts[1:]):
-        running = [(host, _start_agent(lab, host)) for host in group]
+        running = [(host, _start_node(lab, host)) for host in group]
         outputs = [(host, child.wait()) for host, child in running]
         for host, output in outputs:
-            if output.code:
-                said = (output.stderr or output.stdout).strip()
-                reason = f"the agent did not start (exit {output.code}): {said}"
-                raise LabError(f"lab `{lab.name}`, {host.name}", reason)
+            _verify(lab, host, "the agent did not start", output)
             for line in output.stderr.splitlines():
                 if line.startswith("WARNING"):
                     sys.stderr.write(f"{host.name}: {line}\n")
+    if lab.has_bird:
+        for address in (ROUTER_IPV4, ROUTER_IPV6):
+            _add_peer(lab, str(address))
 
 
-def _start_agent(lab: Lab, host: LabHost) -> entry.Running:
-    argv = [
-        *CALICOCTL,
+def _start_node(lab: Lab, host: LabHost) -> entry.Running:
+    words = [
         "node",
         f"--ip={host.ipv4}",
         f"--ip6={host.ipv6}",
         "--detach=true",
+        f"--backend={'bird' if lab.has_bird else 'none'}",
     ]
-    return entry.start(lab, host.name, argv, environment(os.environ, lab.name, host))
+    return _start_calicoctl(lab, host, words)
+
+
+def _add_peer(lab: Lab, address: str) -> None:
+    """Make the router of the lab a BGP peer of every host."""
+    words = ["bgp", "peer", "add", address, "as", str(ROUTER_AS_NUMBER)]
+    _type(lab, f"`{OUTSIDE}` did not become a BGP peer", words)
+
+
+def _carry_pools(lab: Lab) -> None:
+    """Have the usual pools carried by VXLAN."""
+    ipv4, ipv6 = _DEFAULT_POOLS
+    # The outside knows no way back to a workload; for IPv6 nothing is masqueraded.
+    for words in ((ipv4, "--vxlan", "--nat-outgoing"), (ipv6, "--vxlan")):
+        _type(lab, "its pools are not carried by VXLAN", ["pool", "add", *words])
+
+
+def _type(lab: Lab, otherwise: str, words: Sequence[str]) -> None:
+    """Run calicoctl on the first host, which must work."""
+    host = lab.hosts[0]
+    output = _start_calicoctl(lab, host, words).wait()
+    _verify(lab, host, otherwise, output)
+
+
+def _start_calicoctl(lab: Lab, host: LabHost, words: Sequence[str]) -> entry.Running:
+    environ = environment(os.environ, lab, host)
+    return entry.start(lab, host.name, [*CALICOCTL, *words], environ)
+
+
+def _verify(lab: Lab, host: LabHost, what: str, output: entry.Output) -> None:
+    if output.code:
+        said = (output.stderr or output.stdout).strip()
+        reason = f"{what} (exit {output.code}): {said}"
+        raise LabError(f"lab `{lab.name}`, {host.name}", reason)
 
 
 def _end(lab: Lab) -> None:

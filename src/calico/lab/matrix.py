@@ -7,7 +7,7 @@ from calico.lab.plan import OUTSIDE
 from calico.lab.probe import Outcome, Probe, Verdict, run_probes
 from calico.lab.register import Lab
 from calico.lab.style import Style
-from calico.lab.tutorial import COLUMNS, PING, SOURCES, Promise
+from calico.lab.tutorial import PING, Promise, Tutorial
 from calico.model.rule import Protocol
 from calico.netset import Family
 
@@ -69,14 +69,14 @@ class Matrix:
         )
 
 
-def probe_matrix(lab: Lab, promise: Promise) -> Matrix:
+def probe_matrix(lab: Lab, tutorial: Tutorial, promise: Promise) -> Matrix:
     """Try everything that a promise is about, all at once.
 
     Raises:
         LabError: A workload is missing, or a port is in use.
     """
-    wanted = list(_wanted_cells(promise))
-    controls = list(_wanted_controls(lab.hosts[0].name, promise))
+    wanted = list(_wanted_cells(tutorial, promise))
+    controls = list(_wanted_controls(lab.hosts[0].name, tutorial, promise))
     outcomes = run_probes(lab, [probe for _, probe, _ in (*wanted, *controls)])
     cells = [
         Cell(column, probe, expected, outcome)
@@ -87,15 +87,16 @@ def probe_matrix(lab: Lab, promise: Promise) -> Matrix:
     return Matrix(tuple(cells[: len(wanted)]), tuple(cells[len(wanted) :]))
 
 
-def draw_matrix(matrix: Matrix, style: Style) -> Iterator[str]:
+def draw_matrix(matrix: Matrix, tutorial: Tutorial, style: Style) -> Iterator[str]:
     """Draw the tables of a matrix, one line after the other."""
     rows: dict[str, dict[str, list[Cell]]] = {}
     for cell in matrix.cells:
         by_source = rows.setdefault(cell.probe.destination, {})
         by_source.setdefault(cell.probe.source, []).append(cell)
-    width = max(len(f"from {name}") for names in SOURCES.values() for name in names)
+    names = {name for each in tutorial.sources.values() for name in each}
+    width = max(len(f"from {name}") for name in names)
     for destination, by_source in rows.items():
-        columns = COLUMNS[destination]
+        columns = tutorial.columns[destination]
         yield _line(f"to {destination}", width, [f"{each:11}" for each in columns])
         yield _line("", width, ["IPv4 IPv6  "] * len(columns))
         for source, cells in by_source.items():
@@ -128,11 +129,13 @@ def _colour(cell: Cell) -> str:
     return "yes" if cell.expected is Verdict.ALLOWED else "no"
 
 
-def _wanted_cells(promise: Promise) -> Iterator[tuple[str, Probe, Verdict]]:
+def _wanted_cells(
+    tutorial: Tutorial, promise: Promise
+) -> Iterator[tuple[str, Probe, Verdict]]:
     for destination, by_source in promise.items():
-        for source in SOURCES[destination]:
+        for source in tutorial.sources[destination]:
             reach = by_source.get(source, {})
-            for column in COLUMNS[destination]:
+            for column in tutorial.columns[destination]:
                 for family in _FAMILIES:
                     is_allowed = family in reach.get(column, frozenset())
                     expected = Verdict.ALLOWED if is_allowed else Verdict.DENIED
@@ -140,19 +143,22 @@ def _wanted_cells(promise: Promise) -> Iterator[tuple[str, Probe, Verdict]]:
 
 
 def _wanted_controls(
-    host: str, promise: Mapping[str, object]
+    first_host: str, tutorial: Tutorial, promise: Mapping[str, object]
 ) -> Iterator[tuple[str, Probe, Verdict]]:
     for family in _FAMILIES:
         for destination in promise:
-            for column in COLUMNS[destination]:
+            host = tutorial.homes.get(destination, first_host)
+            for column in tutorial.columns[destination]:
                 probe = _probe(host, destination, column, family)
                 yield column, probe, Verdict.ALLOWED
-        senders = {name for each in promise for name in SOURCES[each]} - {OUTSIDE}
+        senders = {name for each in promise for name in tutorial.sources[each]}
+        senders.discard(OUTSIDE)
         for source in sorted(senders):
             column = f"tcp {_CONTROL_PORT}"
             yield column, _probe(source, OUTSIDE, column, family), Verdict.ALLOWED
         for column in (f"tcp {_CONTROL_PORT}", PING):
-            yield column, _probe(OUTSIDE, host, column, family), Verdict.ALLOWED
+            probe = _probe(OUTSIDE, first_host, column, family)
+            yield column, probe, Verdict.ALLOWED
 
 
 def _probe(source: str, destination: str, column: str, family: Family) -> Probe:

@@ -1,4 +1,4 @@
-"""Lay the links and routes of a lab: `outside` in the middle, hosts around it.
+"""Lay the links of a lab: a bridge in `outside`, everything else linked to it.
 
 All of it is done by functions that run inside the lab (`entry.call`), with
 ip(8), one process per namespace. Nothing is undone when a step fails: the
@@ -9,26 +9,47 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from calico.lab.errors import LabError
 from calico.lab.plan import (
+    ETCD,
+    ETCD_IPV4,
+    ETCD_IPV6,
     NAMESPACES,
+    NETWORK_IPV4,
+    NETWORK_IPV6,
     OUTSIDE,
     OUTSIDE_IPV4,
     OUTSIDE_IPV6,
+    ROUTER_IPV4,
+    ROUTER_IPV6,
     LabHost,
     namespace_path,
 )
 from calico.linux import syscalls
 
-_PATHS = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+PROGRAM_PATHS = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+"""Where programs of the system are looked for, whatever the user's PATH says."""
+
+_BRIDGE = "lan"
 _UPLINK = "eth0"
-_ROUTER_LINK_LOCAL = "fe80::1"
-_HOST_LINK_LOCAL = "fe80::2"
+_LINK_LOCAL = IPv6Address("fe80::")
+_HOST_PART = 2**64 - 1
 
 
-def make_network(hosts: Sequence[LabHost]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Station:
+    """A namespace on the network of the hosts."""
+
+    place: str
+    ipv4: IPv4Address
+    ipv6: IPv6Address
+
+
+def make_network(hosts: Sequence[LabHost], *, with_etcd: bool) -> None:
     """Make the namespaces of a lab's hosts and of the outside, and link them.
 
     Runs inside the lab.
@@ -36,12 +57,48 @@ def make_network(hosts: Sequence[LabHost]) -> None:
     Raises:
         LabError: The kernel, or ip(8), refused a part of it.
     """
-    for place in (OUTSIDE, *(host.name for host in hosts)):
+    stations = [_Station(host.name, host.ipv4, host.ipv6) for host in hosts]
+    if with_etcd:
+        stations.append(_Station(ETCD, ETCD_IPV4, ETCD_IPV6))
+    for place in (OUTSIDE, *(each.place for each in stations)):
         make_namespace(place)
         _set_sysctls(place, is_router=place == OUTSIDE)
-    run_ip(OUTSIDE, _outside_commands(hosts))
-    for host in hosts:
-        run_ip(host.name, _host_commands(host))
+    run_ip(OUTSIDE, _outside_commands(stations))
+    for each in stations:
+        run_ip(each.place, _station_commands(each))
+
+
+def check_sources() -> None:
+    """Drop what hosts send with other addresses than those of their network.
+
+    Runs inside the lab, in `outside`.
+
+    Raises:
+        LabError: The kernel, or nft(8), refused.
+    """
+    program = shutil.which("nft", path=PROGRAM_PATHS)
+    if program is None:
+        raise LabError("nft", "not installed", ("install nftables",))
+    done = subprocess.run(
+        [program, "-f", "-"],
+        input=_SOURCES,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise LabError(f"bridge in `{OUTSIDE}`", " ".join(done.stderr.split()))
+
+
+_SOURCES = f"""\
+table bridge sources {{
+  chain from-hosts {{
+    type filter hook prerouting priority 0;
+    ip saddr != {NETWORK_IPV4} drop
+    ip6 saddr != {{ {NETWORK_IPV6}, fe80::/10, :: }} drop
+  }}
+}}
+"""
 
 
 def make_namespace(place: str) -> None:
@@ -106,7 +163,7 @@ def run_ip(place: str, commands: Iterable[str], *options: str) -> str:
     Raises:
         LabError: One was refused; those before it took effect.
     """
-    program = shutil.which("ip", path=_PATHS)
+    program = shutil.which("ip", path=PROGRAM_PATHS)
     if program is None:
         raise LabError("ip", "not installed", ("install iproute2",))
     done = subprocess.run(
@@ -121,42 +178,44 @@ def run_ip(place: str, commands: Iterable[str], *options: str) -> str:
     return done.stdout
 
 
-def _outside_commands(hosts: Sequence[LabHost]) -> list[str]:
+def _outside_commands(stations: Sequence[_Station]) -> list[str]:
     commands = [
         f"address add {OUTSIDE_IPV4}/32 dev lo",
         f"address add {OUTSIDE_IPV6}/128 dev lo nodad",
+        # A snooping bridge drops neighbour solicitations until it has seen who
+        # listens for them.
+        f"link add {_BRIDGE} type bridge mcast_snooping 0",
+        *_addresses(_BRIDGE, ROUTER_IPV4, ROUTER_IPV6),
     ]
-    for host in hosts:
+    for each in stations:
         commands += [
-            f"link add {host.name} type veth peer name {_UPLINK} netns {host.name}",
-            *_link_local(host.name, _ROUTER_LINK_LOCAL),
-            f"link set {host.name} up",
-            f"address add {host.router_ipv4}/24 dev {host.name}",
-            f"address add {host.router_ipv6}/64 dev {host.name} nodad",
+            f"link add {each.place} type veth peer name {_UPLINK} netns {each.place}",
+            f"link set {each.place} master {_BRIDGE} addrgenmode none up",
         ]
     return commands
 
 
-def _host_commands(host: LabHost) -> list[str]:
+def _station_commands(station: _Station) -> list[str]:
     return [
-        *_link_local(_UPLINK, _HOST_LINK_LOCAL),
-        f"link set {_UPLINK} up",
-        f"address add {host.ipv4}/24 dev {_UPLINK}",
-        f"address add {host.ipv6}/64 dev {_UPLINK} nodad",
-        f"route add default via {host.router_ipv4}",
-        f"route add ::/0 via {host.router_ipv6}",
+        *_addresses(_UPLINK, station.ipv4, station.ipv6),
+        f"route add default via {ROUTER_IPV4}",
+        f"route add ::/0 via {ROUTER_IPV6}",
     ]
 
 
-def _link_local(interface: str, address: str) -> list[str]:
-    """Give a link its own address at once.
+def _addresses(interface: str, ipv4: IPv4Address, ipv6: IPv6Address) -> list[str]:
+    """Bring a link up and give it its addresses, usable at once.
 
-    The one that the kernel makes is checked for duplicates for a second, and
-    until then no neighbour is looked for on behalf of the outside's address.
+    A link-local address that the kernel makes is checked for duplicates for a
+    second, and until then no neighbour is looked for.
     """
+    link_local = IPv6Address(int(_LINK_LOCAL) | int(ipv6) & _HOST_PART)
     return [
         f"link set {interface} addrgenmode none",
-        f"address add {address}/64 dev {interface} nodad",
+        f"address add {link_local}/64 dev {interface} nodad",
+        f"link set {interface} up",
+        f"address add {ipv4}/24 dev {interface}",
+        f"address add {ipv6}/64 dev {interface} nodad",
     ]
 
 
@@ -171,6 +230,10 @@ def _set_sysctls(place: str, *, is_router: bool) -> None:
             "ipv4/ip_forward": "1",
             "ipv4/conf/all/rp_filter": "0",
             "ipv4/conf/default/rp_filter": "0",
+            # It leads packets of hosts back to hosts, and they shall not be told
+            # another way.
+            "ipv4/conf/all/send_redirects": "0",
+            "ipv4/conf/default/send_redirects": "0",
             "ipv6/conf/all/forwarding": "1",
         }
     for name, value in wanted.items():

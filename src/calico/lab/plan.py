@@ -1,20 +1,21 @@
 """What a lab consists of: names, addresses and directories, as values.
 
-Host number N has the uplink 172.31.N.0/24 and fd31:0:0:N::/64, itself `.2`,
-the router `.1`. The router is the namespace `outside`, which is also the
-outsider: it speaks from 198.51.100.1 and 2001:db8::1 (RFC 5737, RFC 3849).
+All hosts are on one network, 172.31.0.0/24 and fd31::/64; host number N is
+172.31.0.N and fd31::N. The router there is the namespace `outside`, which is
+also the outsider: it speaks from 198.51.100.1 and 2001:db8::1 (RFC 5737, RFC
+3849). A lab with an etcd has it in a namespace of its own on the same network.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 from calico.lab.errors import LabError
 
 DEFAULT_LAB = "lab"
 OUTSIDE = "outside"
+ETCD = "etcd"
 MAX_HOSTS = 64
 
 ROOT = Path("/run/lab")
@@ -31,19 +32,19 @@ DATA_DIR = ROOT / "data"
 OUTSIDE_IPV4 = IPv4Address("198.51.100.1")
 OUTSIDE_IPV6 = IPv6Address("2001:db8::1")
 
+NETWORK_IPV4 = IPv4Network("172.31.0.0/24")
+NETWORK_IPV6 = IPv6Network("fd31::/64")
+ROUTER_IPV4 = IPv4Address("172.31.0.254")
+ROUTER_IPV6 = IPv6Address("fd31::fe")
+ETCD_IPV4 = IPv4Address("172.31.0.253")
+ETCD_IPV6 = IPv6Address("fd31::fd")
+
+ETCD_ENDPOINT = f"http://{ETCD_IPV4}:2379"
+
 LAB_VARIABLE = "CALICO_LAB"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _HOST = re.compile(r"host[0-9]+\Z")
-_FOREIGN = (
-    "ETCD_ENDPOINTS",
-    "ETCD_AUTHORITY",
-    "ETCD_SCHEME",
-    "ETCD_CA_CERT_FILE",
-    "ETCD_CERT_FILE",
-    "ETCD_KEY_FILE",
-    "XDG_RUNTIME_DIR",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +65,12 @@ class LabHost:
     @property
     def ipv4(self) -> IPv4Address:
         """Its own address."""
-        return IPv4Address(f"172.31.{self.number}.2")
+        return IPv4Address(f"172.31.0.{self.number}")
 
     @property
     def ipv6(self) -> IPv6Address:
         """Its own address."""
-        return IPv6Address(f"fd31:0:0:{self.number:x}::2")
-
-    @property
-    def router_ipv4(self) -> IPv4Address:
-        """The router's address on its uplink."""
-        return IPv4Address(f"172.31.{self.number}.1")
-
-    @property
-    def router_ipv6(self) -> IPv6Address:
-        """The router's address on its uplink."""
-        return IPv6Address(f"fd31:0:0:{self.number:x}::1")
+        return IPv6Address(f"fd31::{self.number:x}")
 
     @property
     def run_dir(self) -> Path:
@@ -90,6 +81,22 @@ class LabHost:
     def log_dir(self) -> Path:
         """Where its agent logs."""
         return ROOT / self.name / "log"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a lab is made of.
+
+    Attributes:
+        n_hosts: How many hosts it has.
+        has_etcd: Its datastore is an etcd, and not a file that all hosts share.
+        has_vxlan: Its network carries only the hosts' own addresses, so its pools
+            are carried by VXLAN.
+    """
+
+    n_hosts: int
+    has_etcd: bool = False
+    has_vxlan: bool = False
 
 
 def hosts(n_hosts: int) -> tuple[LabHost, ...]:
@@ -118,28 +125,13 @@ def parse_workload_name(text: str) -> str:
     Raises:
         LabError: It is no valid name, or one that the lab itself uses.
     """
-    if text == OUTSIDE or _HOST.match(text):
+    if text in {OUTSIDE, ETCD} or _HOST.match(text):
         raise LabError(
             f"workload `{text}`",
-            f"`{OUTSIDE}`, `host1`, `host2`, … are the lab's own names",
+            f"`{OUTSIDE}`, `{ETCD}`, `host1`, `host2`, … are the lab's own names",
             ("take another name",),
         )
     return _parse("workload name", text)
-
-
-def environment(base: Mapping[str, str], lab: str, host: LabHost) -> dict[str, str]:
-    """Say what the environment of a program on `host` is.
-
-    The datastore is the lab's, whatever `base` says.
-    """
-    kept = {key: value for key, value in base.items() if key not in _FOREIGN}
-    return kept | {
-        LAB_VARIABLE: lab,
-        "HOSTNAME": host.name,
-        "CALICO_DATA_DIR": str(DATA_DIR),
-        "CALICO_RUN_DIR": str(host.run_dir),
-        "CALICO_LOG_DIR": str(host.log_dir),
-    }
 
 
 def name_option(lab: str) -> str:

@@ -37,6 +37,8 @@ class Lab:
         started: When the holder started, in clock ticks since the boot.
         boot: The kernel's identifier of that boot.
         space: The PID namespace that `pid` is a number of.
+        has_etcd: Its datastore is an etcd of its own.
+        has_bird: BIRD carries its routes; without it the lab's commands do.
         is_inside: This process lives in the lab already.
     """
 
@@ -46,6 +48,8 @@ class Lab:
     started: int
     boot: str
     space: int
+    has_etcd: bool = False
+    has_bird: bool = False
     is_inside: bool = False
 
     @property

@@ -3,14 +3,26 @@
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from calico.lab import entry
-from calico.lab.plan import ROOT, environment
+from calico.lab.plan import DATA_DIR, ETCD_ENDPOINT, LAB_VARIABLE, ROOT, LabHost
 from calico.lab.register import Lab
 
 _SYSTEM_PATHS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+_ETCD_ENDPOINTS = "ETCD_ENDPOINTS"
+_FOREIGN = frozenset(
+    {
+        _ETCD_ENDPOINTS,
+        "ETCD_AUTHORITY",
+        "ETCD_SCHEME",
+        "ETCD_CA_CERT_FILE",
+        "ETCD_CERT_FILE",
+        "ETCD_KEY_FILE",
+        "XDG_RUNTIME_DIR",
+    }
+)
 
 _RC = """\
 [ -r ~/.bashrc ] && . ~/.bashrc
@@ -61,8 +73,26 @@ def environment_at(lab: Lab, place: str) -> dict[str, str]:
     """Say what the environment of a program at `place` is."""
     hosts = {host.name: host for host in lab.hosts}
     host = hosts.get(place, lab.hosts[0])
-    environ = environment(os.environ, lab.name, host)
+    environ = environment(os.environ, lab, host)
     return environ | {"PATH": _path(environ.get("PATH", os.defpath))}
+
+
+def environment(base: Mapping[str, str], lab: Lab, host: LabHost) -> dict[str, str]:
+    """Say what the environment of a program on `host` is.
+
+    The datastore is the lab's, whatever `base` says.
+    """
+    environ = {key: value for key, value in base.items() if key not in _FOREIGN}
+    environ |= {
+        LAB_VARIABLE: lab.name,
+        "HOSTNAME": host.name,
+        "CALICO_DATA_DIR": str(DATA_DIR),
+        "CALICO_RUN_DIR": str(host.run_dir),
+        "CALICO_LOG_DIR": str(host.log_dir),
+    }
+    if lab.has_etcd:
+        environ[_ETCD_ENDPOINTS] = ETCD_ENDPOINT
+    return environ
 
 
 def _path(given: str) -> str:

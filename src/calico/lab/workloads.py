@@ -23,16 +23,19 @@ from calico.lab import entry
 from calico.lab.errors import LabError
 from calico.lab.network import delete_namespace, list_namespaces, make_namespace
 from calico.lab.plan import (
+    ETCD,
+    ETCD_IPV4,
+    ETCD_IPV6,
     OUTSIDE,
     OUTSIDE_IPV4,
     OUTSIDE_IPV6,
     LabHost,
-    environment,
     namespace_path,
     parse_workload_name,
 )
 from calico.lab.register import Lab
-from calico.lab.routes import commit_routes
+from calico.lab.routes import lead_packets
+from calico.lab.session import environment
 from calico.model.endpoint import WorkloadEndpoint
 from calico.model.names import ProfileId, parse_profile_id
 from calico.model.snapshot import Snapshot
@@ -71,7 +74,7 @@ class Place:
 
     Attributes:
         name: What commands of the lab call it.
-        kind: `outside`, `host` or `workload`.
+        kind: `outside`, `etcd`, `host` or `workload`.
         host: The host that a workload is on; empty when it is not connected.
         addresses: Where it can be reached.
         profiles: The profiles that apply to a workload, in order.
@@ -123,13 +126,15 @@ def list_places(lab: Lab) -> tuple[Place, ...]:
     hosts = [
         Place(each.name, "host", "", (each.ipv4, each.ipv6), ()) for each in lab.hosts
     ]
+    if lab.has_etcd:
+        hosts.append(Place(ETCD, "etcd", "", (ETCD_IPV4, ETCD_IPV6), ()))
     known = {OUTSIDE, *(each.name for each in hosts)}
     workloads = [_workload(name, snapshot) for name in sorted(names - known)]
     return (outside, *hosts, *workloads)
 
 
 def refresh_routes(lab: Lab) -> None:
-    """Make the lab's routes agree with its datastore."""
+    """Make sure that packets find what the lab's datastore says there is."""
     host = lab.hosts[0]
     entry.call(lab, host.name, lambda: _look(lab, host))
 
@@ -137,7 +142,7 @@ def refresh_routes(lab: Lab) -> None:
 def _look(lab: Lab, host: LabHost) -> Snapshot:
     with closing(_open_store(lab, host)) as store:
         snapshot = read_snapshot(store)
-    commit_routes(lab, snapshot)
+    lead_packets(lab, snapshot)
     return snapshot
 
 
@@ -188,7 +193,7 @@ def _connect(
         attached = attach_workload(site, connection)
         try:
             wait_connected(site, connection, attached, IN_FORCE_TIMEOUT_S)
-            commit_routes(lab, read_snapshot(store))
+            lead_packets(lab, read_snapshot(store))
         except BaseException:
             detach_workload(site, connection.container)
             raise
@@ -200,4 +205,4 @@ def _open_store(lab: Lab, host: LabHost) -> Store:
 
 
 def _settings(lab: Lab, host: LabHost) -> Settings:
-    return Settings.from_environment(environment(os.environ, lab.name, host))
+    return Settings.from_environment(environment(os.environ, lab, host))

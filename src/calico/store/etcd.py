@@ -76,6 +76,7 @@ from calico.store.values import (
     T,
     Transaction,
     View,
+    survey_of,
 )
 
 _N_TRIES = 100
@@ -127,6 +128,10 @@ class EtcdStore:
             if not is_hidden(kv.key)
         )
         return Survey(tuple(modified), shown.n_found - n_hidden, answer.revision)
+
+    def survey(self, prefix: str, after: Revision) -> Survey:
+        """Count the keys below a prefix, and say which are newer than a revision."""
+        return survey_of(self.list_keys(prefix), after)
 
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none, and durable."""

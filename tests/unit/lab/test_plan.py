@@ -2,8 +2,11 @@ import pytest
 
 from calico.lab.errors import LabError
 from calico.lab.plan import (
+    ETCD_IPV4,
+    ETCD_IPV6,
     MAX_HOSTS,
-    environment,
+    ROUTER_IPV4,
+    ROUTER_IPV6,
     hosts,
     parse_lab_name,
     parse_workload_name,
@@ -11,12 +14,9 @@ from calico.lab.plan import (
 
 
 def test_hosts_share_no_address() -> None:
-    addresses = [
-        each
-        for host in hosts(MAX_HOSTS)
-        for each in (host.ipv4, host.ipv6, host.router_ipv4, host.router_ipv6)
-    ]
-    assert len(set(addresses)) == 4 * MAX_HOSTS
+    addresses = [each for host in hosts(MAX_HOSTS) for each in (host.ipv4, host.ipv6)]
+    others = {ROUTER_IPV4, ROUTER_IPV6, ETCD_IPV4, ETCD_IPV6}
+    assert len({*addresses, *others}) == 2 * MAX_HOSTS + 4
 
 
 @pytest.mark.parametrize("n_hosts", [-1, 0, MAX_HOSTS + 1])
@@ -33,21 +33,8 @@ def test_impossible_name_is_refused(name: str) -> None:
         parse_workload_name(name)
 
 
-@pytest.mark.parametrize("name", ["outside", "host1", "host99"])
+@pytest.mark.parametrize("name", ["outside", "etcd", "host1", "host99"])
 def test_workload_cannot_take_the_name_of_the_labs_own(name: str) -> None:
     assert parse_lab_name(name) == name
     with pytest.raises(LabError, match="own names"):
         parse_workload_name(name)
-
-
-def test_program_in_a_lab_sees_the_labs_datastore_only() -> None:
-    (host,) = hosts(1)
-    given = {"ETCD_ENDPOINTS": "http://x:1", "CALICO_DATA_DIR": "/y", "TERM": "xterm"}
-    assert environment(given, "lab", host) == {
-        "TERM": "xterm",
-        "CALICO_LAB": "lab",
-        "HOSTNAME": "host1",
-        "CALICO_DATA_DIR": "/run/lab/data",
-        "CALICO_RUN_DIR": "/run/lab/host1/run",
-        "CALICO_LOG_DIR": "/run/lab/host1/log",
-    }

@@ -18,7 +18,7 @@ GROUP = Group(
         " a router with addresses of its own that every host is linked to."
     ),
     forms=(
-        Form(f"lab up [--hosts=<N>] {_NAME}", "lab.up"),
+        Form(f"lab up [--hosts=<N>] [--etcd] [--vxlan] {_NAME}", "lab.up"),
         Form(
             f"lab add <PLACE> [--host=<HOST>] [--profile=<PROFILE>]... {_NAME} [<IP>]",
             "lab.add",
@@ -43,6 +43,11 @@ GROUP = Group(
     options={
         "--name=<LAB>": "Which lab; `lab` by default. Several can run at once.",
         "--hosts=<N>": "How many hosts it has: `host1`, `host2`, …; 1 by default.",
+        "--etcd": "The hosts share an etcd, which runs in a namespace `etcd` beside"
+        " them; by default they share a datastore in a file.",
+        "--vxlan": "The network between the hosts carries only the hosts' own"
+        " addresses, as many do, and VXLAN carries the lab's pools over it; `outside`"
+        " cannot reach workloads then.",
         "--host=<HOST>": "On which host; `host1` by default.",
         "--profile=<PROFILE>": "A profile that applies to the workload. Given several"
         " times, they apply in order; without any, all its traffic is denied.",
