@@ -129,10 +129,6 @@ class EtcdStore:
         )
         return Survey(tuple(modified), shown.n_found - n_hidden, answer.revision)
 
-    def survey(self, prefix: str, after: Revision) -> Survey:
-        """Count the keys below a prefix, and say which are newer than a revision."""
-        return survey_of(self.list_keys(prefix), after)
-
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none, and durable."""
         deleted = scope_of(transaction)
