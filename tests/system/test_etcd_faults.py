@@ -36,7 +36,7 @@ from calico.store.etcd_place import read_place
 pytestmark = pytest.mark.system
 
 N_WRITERS = 3
-N_KILLS = 3
+N_KILLS = 2
 
 
 @pytest.fixture(scope="module")

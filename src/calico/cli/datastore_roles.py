@@ -33,4 +33,8 @@ def show(call: Call) -> int:
         output.line(f"# {title}:")
         for command in commands:
             output.line(command)
+    output.line(
+        "# Then `calicoctl node` once with an operator's certificate: it writes what"
+        " all hosts share."
+    )
     return 0

@@ -163,8 +163,10 @@ class EtcdStream:
     def _take_answers(self, index: int, requests: "SimpleQueue[bytes | None]") -> bool:
         has_answered = False
         is_asked = True
+        # Where there is another member, one that is frozen costs a second.
+        first_patience = FIRST_TRY_S if len(self._place.endpoints) > 1 else TRY_S
         while not self._is_closing.is_set():
-            patience = SILENCE_S if has_answered else self._first_patience(index)
+            patience = SILENCE_S if has_answered else first_patience
             try:
                 found = self._answers.get(timeout=patience)
             except Empty:
@@ -185,9 +187,6 @@ class EtcdStream:
             if not self._take(decode_watch(found)):
                 return has_answered
         return has_answered
-
-    def _first_patience(self, index: int) -> float:
-        return TRY_S if len(self._place.endpoints) == 1 or index < 0 else FIRST_TRY_S
 
     def _take(self, answer: WatchAnswer) -> bool:
         """Take an answer; say whether the exchange goes on."""
