@@ -76,7 +76,6 @@ from calico.store.values import (
     T,
     Transaction,
     View,
-    survey_of,
 )
 
 _N_TRIES = 100
