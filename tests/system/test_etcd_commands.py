@@ -1,15 +1,11 @@
 """Commands on an etcd: the same as on the embedded datastore, and what differs."""
 
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from agent_host import Namespace, a_host, arrives, profile, rules, until
 from etcd_backend import empty
 from etcd_servers import EtcdCluster, etcd_cluster, merged
 from store_contract import change, put
@@ -117,61 +113,3 @@ def test_roles_are_printed_without_asking_etcd(run: Run, cluster: EtcdCluster) -
     assert f"{grant} /calico/v1/host/web-1/\n" in printed.stdout
     assert "/policy/" not in printed.stdout
     assert refused.returncode == 1
-
-
-class Relay:
-    """Takes connections inside a namespace and passes them on to ours."""
-
-    def __init__(self, space: Namespace, port: int) -> None:
-        space.run("ip", "link", "set", "lo", "up")
-        place = ("127.0.0.1", port)
-        self._place = place
-        self._listening = space.open_socket(lambda: socket.create_server(place))
-        self._open: list[socket.socket] = [self._listening]
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        for each in self._open:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-        self._thread.join()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                inner, _ = self._listening.accept()
-                outer = socket.create_connection(self._place)
-                self._open += (inner, outer)
-                for ends in ((inner, outer), (outer, inner)):
-                    threading.Thread(target=_pass_on, args=ends, daemon=True).start()
-
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while more := source.recv(65536):
-            target.sendall(more)
-        target.shutdown(socket.SHUT_WR)
-
-
-def test_agent_keeps_policy_when_etcd_is_emptied(
-    cluster: EtcdCluster, tmp_path: Path
-) -> None:
-    empty(cluster)
-    environ = cluster.environ()
-    port = int(cluster.urls[0].rpartition(":")[2])
-    with a_host(tmp_path / "h1", **environ) as host, ExitStack() as stack:
-        stack.callback(Relay(host.space, port).close)
-        # The agent ends first: it says goodbye to etcd.
-        stack.callback(host.stop)
-        host.start()
-        host.put(*profile("A", rules(["allow"])), *profile("SHUT", rules([])))
-        one, other = host.add_workload("one", "A"), host.add_workload("other", "A")
-        shut = host.add_workload("shut", "SHUT")
-        assert arrives(one, other)
-        assert not arrives(one, shut)
-        cluster.etcdctl("del", "--prefix", "/calico/")
-        until(lambda: "holds no Calico data" in host.degraded(), "it is said")
-        assert arrives(one, other)
-        assert not arrives(one, shut)

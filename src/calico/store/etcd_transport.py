@@ -51,7 +51,8 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 3000),
     # The one that makes a dead connection fail; the keep-alive time-out does not.
     ("grpc.http2.ping_timeout_ms", 3000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    # etcd ends a connection that is pinged while nothing is asked on it.
+    ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
