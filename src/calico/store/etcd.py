@@ -177,7 +177,7 @@ class EtcdStore:
 
     def watch(self, prefix: str, after: Revision) -> EtcdWatch:
         """Watch what changes below `prefix` after a revision."""
-        return EtcdWatch(self._client.place, prefix, after)
+        return EtcdWatch(self._client.place, self._store_id, prefix, after)
 
     def last_change(self, prefixes: tuple[str, ...]) -> Revision:
         """Return the newest revision that changed anything below the prefixes."""

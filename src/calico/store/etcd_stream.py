@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
+from typing import NamedTuple
 
 import grpc
 
-from calico.model.errors import StoreNotPermitted, Unavailable
+from calico.model.errors import StoreNotPermitted, StoreWentBack, Unavailable
 from calico.model.names import Revision
+from calico.store.etcd_client import EtcdClient
 from calico.store.etcd_diagnosis import diagnose
 from calico.store.etcd_faults import (
     Fault,
@@ -29,6 +31,7 @@ from calico.store.etcd_faults import (
     explain_refusal,
     not_permitted,
 )
+from calico.store.etcd_keys import ID_KEY
 from calico.store.etcd_place import EtcdPlace
 from calico.store.etcd_transport import (
     FIRST_TRY_S,
@@ -80,25 +83,38 @@ class Sink:
         self.tick = tick
 
 
+class Followed(NamedTuple):
+    """What a stream follows.
+
+    Attributes:
+        place: Which etcd.
+        store_id: Which store is in it.
+        prefix: Where to look.
+    """
+
+    place: EtcdPlace
+    store_id: str
+    prefix: str
+
+
 class EtcdStream:
     """Follow what changes below a prefix after a revision.
 
     Args:
-        place: Which etcd.
-        prefix: Where to look.
+        followed: What to follow.
         after: The revision that is known.
         sink: Told what happens.
     """
 
-    def __init__(
-        self, place: EtcdPlace, prefix: str, after: Revision, sink: Sink
-    ) -> None:
-        self._place = place
-        self._prefix = prefix
+    def __init__(self, followed: Followed, after: Revision, sink: Sink) -> None:
+        self._place = followed.place
+        self._store_id = followed.store_id
+        self._prefix = followed.prefix
         self._delivered = after
         self._reached = after
         self._sink = sink
-        self._transport = EtcdTransport(place)
+        self._transport = EtcdTransport(self._place)
+        self._client = EtcdClient(self._place)
         self._is_closing = Event()
         self._answers: SimpleQueue[bytes | grpc.RpcError | None] = SimpleQueue()
         self._fragments: Events = []
@@ -136,6 +152,7 @@ class EtcdStream:
                 pause = min(_LONGEST_PAUSE_S, 0.1 * n_failures)
                 self._is_closing.wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 -- to spread load
         self._transport.close()
+        self._client.close()
 
     def _follow(self, index: int) -> bool:
         """Follow one member until it fails; say whether it ever answered."""
@@ -182,11 +199,42 @@ class EtcdStream:
             if isinstance(found, grpc.RpcError):
                 self._fail(index, found)
                 return has_answered
-            is_asked, has_answered = False, True
             self._transport.note_answer(index)
+            if not has_answered and not self._recognise():
+                return False
+            is_asked, has_answered = False, True
             if not self._take(decode_watch(found)):
                 return has_answered
         return has_answered
+
+    def _recognise(self) -> bool:
+        """See that the store is the one that is followed, and has come so far.
+
+        A member that was swapped takes a watch from a revision to come, and stays
+        silent until it has made as many.
+        """
+        error: Unavailable | None = None
+        try:
+            found, now = self._client.get(ID_KEY)
+        except StoreWentBack as went_back:
+            error = went_back
+        except Unavailable:
+            return False
+        else:
+            seen = max(self._delivered, self._reached)
+            if (
+                found is None
+                or found.value.decode("ascii", "replace") != self._store_id
+            ):
+                error = Unavailable(
+                    self._place.name, "is another datastore than it was", ()
+                )
+            elif now < seen:
+                error = StoreWentBack(self._place.name, seen, now)
+        if error is not None:
+            self._sink.report(error)
+            self._is_closing.set()
+        return error is None
 
     def _take(self, answer: WatchAnswer) -> bool:
         """Take an answer; say whether the exchange goes on."""

@@ -24,7 +24,7 @@ from calico.store.etcd_keys import (
     scanned_prefix,
 )
 from calico.store.etcd_place import EtcdPlace
-from calico.store.etcd_stream import EtcdStream, Events, Sink
+from calico.store.etcd_stream import EtcdStream, Events, Followed, Sink
 from calico.store.etcd_wire import encode_text, range_of, range_operation, range_request
 from calico.store.values import Batch
 
@@ -34,6 +34,7 @@ class EtcdWatch:
 
     Args:
         place: Which etcd.
+        store_id: Which store is in it.
         prefix: Where to look.
         after: The revision the caller has seen.
 
@@ -42,7 +43,9 @@ class EtcdWatch:
         Unavailable: It cannot be read.
     """
 
-    def __init__(self, place: EtcdPlace, prefix: str, after: Revision) -> None:
+    def __init__(
+        self, place: EtcdPlace, store_id: str, prefix: str, after: Revision
+    ) -> None:
         self._prefix = prefix
         self._revision = after
         self._lock = Lock()
@@ -60,7 +63,7 @@ class EtcdWatch:
         sink = Sink(self._deliver, self._report, self._refuse, self._wake)
         self._stream: EtcdStream | None = None
         if self._error is None:
-            self._stream = EtcdStream(place, prefix, after, sink)
+            self._stream = EtcdStream(Followed(place, store_id, prefix), after, sink)
 
     @property
     def revision(self) -> Revision:
