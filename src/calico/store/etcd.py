@@ -81,7 +81,7 @@ from calico.store.values import (
 _N_TRIES = 100
 _N_NAMED = 3
 _PAUSE_S = 0.002
-_LONGEST_PAUSE_S = 0.05
+_N_WAITS = 6
 
 
 class EtcdStore:
@@ -172,7 +172,7 @@ class EtcdStore:
                 raise found
             seen, now = view.revision, answer.revision
             view = view_of(answer.ranges[:n_read], answer.revision)
-            time.sleep(_pause(number))
+            time.sleep(random.uniform(0, longest_pause_s(number)))  # noqa: S311 -- to not meet again
         raise Conflict(_few((*scope.keys, *scope.prefixes)), seen, now)
 
     def watch(self, prefix: str, after: Revision) -> EtcdWatch:
@@ -364,6 +364,14 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:_N_NAMED]) + more
 
 
-def _pause(number: int) -> float:
-    longest = min(_LONGEST_PAUSE_S, _PAUSE_S * 1.5 ** min(number, 20))
-    return random.uniform(0, longest)  # noqa: S311 -- to not meet again
+def longest_pause_s(n_lost: int) -> float:
+    """Say how long to wait at most before the next try of an update.
+
+    Who has lost a few times waits for longer, so that many do not meet again and
+    again. Who has lost often waits no more: else those that have just won, and
+    try at once, would win for ever.
+
+    Args:
+        n_lost: How many tries were lost before the last one.
+    """
+    return 0.0 if n_lost >= _N_WAITS else _PAUSE_S * 1.5**n_lost
