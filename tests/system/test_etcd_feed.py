@@ -280,3 +280,32 @@ def test_feed_goes_on_over_an_outage(
     assert isinstance(changes, Changes)
     assert changes.items == [(key(0), ("NEW",))]
     assert follower.nothing_more() or isinstance(follower.next(), StoreAnswers)
+
+
+def test_watch_does_not_go_on_in_an_etcd_that_was_swapped(
+    cluster: EtcdCluster, store: Store
+) -> None:
+    (member,) = cluster.members
+    seen = store.list_prefix("/").revision
+    watch = store.watch("/calico/v1/", seen)
+    try:
+        store.commit(change(Put(tags(0), b'["B"]')))
+        assert [batch.changes[0].key for batch in watch.read(DEADLINE_S)] == [tags(0)]
+        # Nobody reads while it is away, so nobody hears of that.
+        member.kill()
+        shutil.rmtree(member.data)
+        member.start()
+        cluster.wait_until_healthy()
+        other = open_etcd(read_place(cluster.settings()), may_make=True)
+        while other.commit(change(Put(tags(0), b'["OTHER"]'))) <= seen + 10:
+            pass
+        other.close()
+
+        def read_until_refused() -> None:
+            while True:
+                assert watch.read(DEADLINE_S) == ()
+
+        with pytest.raises(Unavailable, match="is another datastore|but has been at"):
+            read_until_refused()
+    finally:
+        watch.close()
