@@ -349,8 +349,8 @@ def make_links(number: int) -> None:
     run("ip", "-n", HERE, "-batch", "-", text=lines)
 
 
-def commit(store: Store, operations: Sequence[Operation]) -> None:
-    store.commit(Transaction((), tuple(operations), NOTE))
+def commit(store: Store, operations: Sequence[Operation]) -> int:
+    return store.commit(Transaction((), tuple(operations), NOTE))
 
 
 # Processes and namespaces.

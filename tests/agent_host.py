@@ -37,6 +37,7 @@ from calico.model.names import (
 )
 from calico.model.rule import ProfileRules
 from calico.model.snapshot import ProfileRulesKey, ProfileTagsKey, SettingKey
+from calico.node.bird import BirdProcess
 from calico.settings import Settings
 from calico.store.api import Delete, Note, Operation, Put, Store, Transaction
 from calico.store.open import open_store
@@ -132,6 +133,7 @@ class Host:
     directory: Path
     store: Store
     environ: dict[str, str]
+    options: tuple[str, ...] = ()
     supervisor: "subprocess.Popen[bytes] | None" = None
     workloads: dict[str, Workload] = field(default_factory=dict[str, Workload])
     stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -152,7 +154,7 @@ class Host:
         argv = ["nsenter", f"--net={self.space.path}", sys.executable, "-I", "-m"]
         with (self.directory / "node.out").open("ab") as out:
             self.supervisor = subprocess.Popen(
-                [*argv, "calico.node.supervisor"],
+                [*argv, "calico.node.supervisor", *self.options],
                 env=self.environ,
                 stdout=out,
                 stderr=out,
@@ -374,6 +376,8 @@ def a_host(directory: Path, name: str = "h1", **environ: str) -> Generator[Host]
             yield host
         finally:
             host.stop()
+            # It outlives a supervisor that was killed.
+            BirdProcess(host.run_dir).end_leftover(signal.SIGKILL)
 
 
 class Prober:

@@ -21,6 +21,7 @@ class EtcdBackend(Backend):
 
     ttl_s = 1.0
     forgets_ends = True
+    n_examples = 10
 
     def __init__(self, cluster: EtcdCluster) -> None:
         self.cluster = cluster

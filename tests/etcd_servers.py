@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,6 +155,7 @@ class EtcdCluster:
     directory: Path
     server_ca: Path | None = None
     client: Certificate | None = None
+    certificates: dict[str, Certificate] = field(default_factory=dict[str, Certificate])
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -245,6 +246,17 @@ class EtcdCluster:
             "etcd to be healthy",
         )
 
+    def wait_until_listening(self) -> None:
+        """Wait until every member takes connections, of whatever kind."""
+
+        def is_listening(member: Member) -> bool:
+            host, _, port = member.url.partition("://")[2].rpartition(":")
+            with suppress(OSError), socket.create_connection((host, int(port)), 1):
+                return True
+            return False
+
+        wait_for(lambda: all(map(is_listening, self.members)), "etcd to listen")
+
     def stop(self) -> None:
         """End all members."""
         for member in self.members:
@@ -262,7 +274,8 @@ def etcd_cluster(
     extra: Sequence[str] = (),
     address: str = "127.0.0.1",
     before: Sequence[str] = (),
-) -> Iterator[EtcdCluster]:
+    wait: bool = True,
+) -> Generator[EtcdCluster]:
     """Run a cluster of etcd members.
 
     Args:
@@ -274,6 +287,7 @@ def etcd_cluster(
         extra: More flags for each member.
         address: What they listen on.
         before: The command to run them under, such as `ip netns exec NAME`.
+        wait: Begin only when they answer; not possible in another namespace.
     """
     own = Path(tempfile.mkdtemp(prefix="calico-etcd-"))
     base = own if directory is None else directory
@@ -287,7 +301,7 @@ def etcd_cluster(
     try:
         for member in members:
             member.start()
-        if not before:
+        if wait and not before:
             cluster.wait_until_healthy()
         yield cluster
     finally:

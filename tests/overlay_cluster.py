@@ -69,6 +69,7 @@ class Cluster:
         host.commit(
             Put(bgp_address_key(HostName(name), Family.V4), str(address).encode())
         )
+        host.options = ("--backend=none",)
         self.hosts[name] = host
         host.start()
         return host

@@ -35,14 +35,13 @@ from calico.codec.keys import (
 )
 from calico.linux.bird import BirdFiles
 from calico.linux.bird_control import BirdControl, NoBird
-from calico.linux.bird_process import bird_command
 from calico.linux.bird_replies import BirdProtocol, BirdStatus
-from calico.linux.namespace import call_inside
 from calico.model.bgp import AsNumber, BgpPeer
 from calico.model.names import HostName
 from calico.model.network import Pool
 from calico.model.snapshot import PoolKey
-from calico.netset import Address, Family, family_of
+from calico.netset import Address, Family
+from calico.node.bird import BirdProcess
 from calico.store.api import Operation, Put
 from calico.store.resources import put_resource
 
@@ -62,51 +61,18 @@ def ipv6_of(number: int) -> IPv6Address:
 
 @dataclass
 class Bird:
-    """A BIRD in a namespace, whose end we notice and cause."""
+    """A BIRD that somebody runs.
 
-    space: Namespace
+    Attributes:
+        files: Where its files are.
+    """
+
     files: BirdFiles
-    process: "subprocess.Popen[bytes] | None" = None
-
-    @property
-    def log(self) -> Path:
-        return self.files.run_dir / "bird.log"
-
-    def start(self) -> None:
-        """Start it as whoever supervises it does, and wait until it answers."""
-        assert self.process is None
-        fd = os.open(self.space.path, os.O_RDONLY)
-        try:
-            command = call_inside(fd, lambda: bird_command(self.files))
-        finally:
-            os.close(fd)
-        with self.log.open("ab") as out:
-            self.process = subprocess.Popen(
-                ["nsenter", f"--net={self.space.path}", *command], stderr=out
-            )
-        until(self.is_answering, "BIRD answers")
 
     def is_answering(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, self.log.read_text()
-        with contextlib.suppress(NoBird), BirdControl(self.files.socket):
+        with contextlib.suppress(NoBird), self.control():
             return True
         return False
-
-    def end(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End it by a signal, and wait until it has ended."""
-        if self.process is not None:
-            self.process.send_signal(number)
-            self.process.wait(DEADLINE_S)
-            self.process = None
-
-    def leave(self) -> None:
-        """Let it end so that its peers wait."""
-        assert self.process is not None
-        with self.control() as control:
-            control.leave_gracefully()
-        self.process.wait(DEADLINE_S)
-        self.process = None
 
     def control(self) -> BirdControl:
         return BirdControl(self.files.socket)
@@ -127,12 +93,74 @@ class Bird:
 
 
 @dataclass
+class Router(Bird):
+    """A BIRD of somebody else's, with a configuration of the test's."""
+
+    space: Namespace
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        log = self.files.run_dir / "bird.log"
+        command = ["bird", "-f", "-c", str(self.files.config)]
+        command += ["-s", str(self.files.socket), "-P", str(self.files.pid)]
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                ["nsenter", f"--net={self.space.path}", *command], stderr=out
+            )
+        until(self.is_answering, "the router answers")
+
+    def end(self) -> None:
+        """End it, and wait until it has ended."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(DEADLINE_S)
+            self.process = None
+
+
+@dataclass
+class HostBird(Bird):
+    """The BIRD that a host's supervisor runs.
+
+    It is ended while the supervisor is stopped, and comes back when that goes
+    on, so a test sees what happens in between.
+    """
+
+    host: Host
+
+    def pid(self) -> int:
+        return int(self.files.pid.read_text())
+
+    def end(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it by a signal, and keep it from being started again."""
+        self._signal_supervisor(signal.SIGSTOP)
+        os.kill(self.pid(), number)
+        until(lambda: not self.is_answering(), "BIRD has ended")
+
+    def leave(self) -> None:
+        """Let it end so that its peers wait, and keep it from being started."""
+        self._signal_supervisor(signal.SIGSTOP)
+        with self.control() as control:
+            control.leave_gracefully()
+        until(lambda: not self.is_answering(), "BIRD has ended")
+
+    def start(self) -> None:
+        """Let the supervisor start it again, and wait until it answers."""
+        self._signal_supervisor(signal.SIGCONT)
+        until(self.is_answering, "BIRD answers")
+
+    def _signal_supervisor(self, number: signal.Signals) -> None:
+        assert self.host.supervisor is not None
+        self.host.supervisor.send_signal(number)
+
+
+@dataclass
 class RoutedHost:
     """A host of the cluster."""
 
     number: int
     host: Host
-    bird: Bird
+    bird: HostBird
 
     @property
     def name(self) -> HostName:
@@ -147,10 +175,9 @@ class RoutedHost:
         return f"fd65::{self.number}:0/122"
 
     def launch(self) -> None:
-        """Start the agent and, when it has written what for, BIRD."""
+        """Start the supervisor, and wait for the agent and for BIRD."""
         self.host.start()
-        until(self.bird.files.config.exists, "a configuration")
-        self.bird.start()
+        until(self.bird.is_answering, "BIRD answers")
 
     def route_to(self, prefix: str) -> str:
         """Return what the kernel says of the way to exactly this prefix."""
@@ -245,25 +272,32 @@ class Cluster:
         made.space.run(
             "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"
         )
-        made.run_dir.mkdir(exist_ok=True)
-        bird = Bird(made.space, BirdFiles(made.run_dir))
-        self.stack.callback(bird.end)
+        bird = HostBird(BirdFiles(made.run_dir), made)
+        # Whatever a test has stopped goes on before it is asked to end.
+        self.stack.callback(self._end, made, bird)
         host = RoutedHost(number, made, bird)
         self.hosts[number] = host
         made.commit(*host_keys(host), *profile("ANY", rules(["allow"])))
         return host
 
-    def add_router(self, number: int, config: str) -> Bird:
+    @staticmethod
+    def _end(host: Host, bird: HostBird) -> None:
+        if host.supervisor is not None:
+            host.supervisor.send_signal(signal.SIGCONT)
+            host.stop()
+        BirdProcess(bird.files.run_dir).end_leftover(signal.SIGKILL)
+
+    def add_router(self, number: int, config: str) -> Router:
         """Start a BIRD of somebody else's."""
         directory = self.directory / f"router{number}"
         directory.mkdir()
         space = self.stack.enter_context(namespace())
         self.network.connect(space, number)
-        bird = Bird(space, BirdFiles(directory))
-        bird.files.config.write_text(config)
-        self.stack.callback(bird.end)
-        bird.start()
-        return bird
+        router = Router(BirdFiles(directory), space)
+        router.files.config.write_text(config)
+        self.stack.callback(router.end)
+        router.start()
+        return router
 
 
 def host_keys(host: RoutedHost) -> tuple[Put, ...]:
@@ -351,8 +385,3 @@ def a_cluster(directory: Path, n_hosts: int) -> Generator[Cluster]:
         for number, host in cluster.hosts.items():
             host.await_peers(*mesh_names(set(cluster.hosts) - {number}))
         yield cluster
-
-
-def family_option(address: Address) -> int:
-    """Return the IP version of an address."""
-    return family_of(address).value

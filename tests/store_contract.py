@@ -48,11 +48,13 @@ class Backend(ABC):
 
     Attributes:
         ttl_s: A time for leases to live that the test can wait for.
+        n_examples: How many series of transactions to try.
         forgets_ends: `last_change` does not count what the end of a lease deletes.
     """
 
     ttl_s = TTL_S
     forgets_ends = False
+    n_examples = 40
 
     @abstractmethod
     def open(self) -> Store:
@@ -132,7 +134,7 @@ class StoreContract:
 
     def test_new_store_is_empty(self, store: Store) -> None:
         assert store.list_prefix("").items == ()
-        assert store.list_keys("").items == ()
+        assert store.survey("", NO_REVISION).n_keys == 0
         assert store.get("/a") is None
         assert store.last_change(("/",)) == 0
         assert store.history() == ()
@@ -206,7 +208,6 @@ class StoreContract:
             put(store, name)
         assert keys(store, "/a/") == ["/a/", "/a/b", "/a/b/c", "/a/é", "/a/\U0001f600"]
         assert keys(store) == sorted(names)
-        assert [kv.key for kv in store.list_keys("/a/").items] == keys(store, "/a/")
         assert keys(store, "/\U0010ffff") == []
 
     def test_delete_prefix_deletes_what_starts_with_it(self, store: Store) -> None:
@@ -544,7 +545,7 @@ class StoreContract:
 
     def test_any_transactions_agree_with_a_mapping(self, backend: Backend) -> None:
         # Made here, so that each store has a function of its own for Hypothesis.
-        @settings(max_examples=40, deadline=None)
+        @settings(max_examples=backend.n_examples, deadline=None)
         @given(plan=st.lists(_steps, max_size=12))
         def agree(plan: list[tuple[Operation, ...]]) -> None:
             store = backend.fresh().open()

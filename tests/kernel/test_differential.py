@@ -16,9 +16,9 @@ from calico.ir.origin import Fault, Fixed
 
 N_POLICIES = int(os.environ.get("CALICO_TEST_POLICIES", "150"))
 
-# What stays inside a workload is on no wire, this kernel refuses nothing, and
-# policy is in force all the time.
-ELSEWHERE = {Fixed.SAME_ENDPOINT, Fixed.NOT_YET_PROGRAMMED}
+# What stays inside a workload is on no wire, this kernel refuses nothing, policy
+# is in force all the time, and there is no other host with a tunnel.
+ELSEWHERE = {Fixed.SAME_ENDPOINT, Fixed.NOT_YET_PROGRAMMED, Fixed.FOREIGN_TUNNEL}
 PLACES = {
     *(each.name for each in Fixed if each not in ELSEWHERE),
     *(each.name for each in Fault if each is not Fault.REFUSED_BY_KERNEL),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
@@ -9,6 +10,7 @@ from agent_host import Namespace, namespace
 
 from calico.ir.overlay import NO_OVERLAY, Overlay, Tunnel, tunnel_mac
 from calico.ir.routing import Carrier
+from calico.linux.host_links import Link, LinkEvent
 from calico.linux.namespace import call_inside, open_namespace
 from calico.linux.rtnetlink import Netlink
 from calico.linux.tunnels import Tunnels, remove_tunnels
@@ -266,4 +268,20 @@ def test_kernel_without_ipip_says_so_and_the_rest_goes_on(host: Host) -> None:
         assert tunnels.problems["tunl0"].startswith("cannot be made")
     else:
         assert tunnels.problems == {}
+    assert any(each.startswith(str(BLOCK4)) for each in host.routes())
+
+
+def test_device_that_gets_another_name_is_missed(host: Host) -> None:
+    tunnels = Tunnels(host.netlink)
+    tunnels.apply(OVERLAY)
+    index, mac = (host.link() or {})["ifindex"], tunnel_mac(LOCAL)
+    assert isinstance(index, int)
+    host.ip(f"link set {NAME} down")
+    host.ip(f"link set {NAME} name theirs")
+    event = LinkEvent(Link(index, "theirs", is_up=False, mac=mac), exists=True)
+    tunnels.note_link(event)
+    assert "another interface has its port" in tunnels.problems[NAME]
+    host.ip("link del theirs")
+    tunnels.note_link(replace(event, exists=False))
+    assert tunnels.problems == {}
     assert any(each.startswith(str(BLOCK4)) for each in host.routes())

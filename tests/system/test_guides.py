@@ -226,3 +226,9 @@ def test_guide_to_policy_tests(root: LabUser, tmp_path: Path) -> None:
     assert "4 passed, 1 failed." in ends[3].stdout
     assert "denied by end of profiles inbound: DB" in ends[3].stdout
     root.done("down")
+
+
+def test_pool_of_an_overlay_of_the_guide(tmp_path: Path) -> None:
+    lines = commands("docs/guide/overlay.md", "## Make a pool", "\n## ")
+    assert len(lines) == 2
+    assert run_on_own_machine(lines, tmp_path) == [0, 0]

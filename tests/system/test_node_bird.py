@@ -435,12 +435,8 @@ def test_two_agents_of_one_name_are_noticed_by_both(pair: Pair, twin: User) -> N
     twin.host.launch()
 
     def alarms() -> list[str]:
-        found: list[str] = []
-        for user in (pair.h1, twin):
-            code, out, _ = user.run("status", "-o", "json")
-            problems = json.loads(out)["problems"] if code == 0 else {}
-            found.append(problems.get("host name", ""))
-        return found
+        agents = (pair.h1.host, twin.host)
+        return [each.status().problems.get("host name", "") for each in agents]
 
     # A status is written when policy changes.
     until(lambda: twin.run("status")[0] == 0, "the second agent")

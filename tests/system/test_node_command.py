@@ -283,6 +283,45 @@ def test_address_of_another_host_is_refused(user: User) -> None:
     assert "already in use by host h1" in " ".join(err.split())
 
 
+def test_routes_of_another_bird_are_left_alone(user: User) -> None:
+    user.host.space.run("ip", "link", "set", "up0", "up")
+    routes = (
+        "10.9.0.0/24 dev lo",
+        "10.9.1.0/24 via 172.31.0.7",
+        "blackhole 10.9.2.0/26",
+        "fd09::/64 dev lo metric 32",
+        "unreachable fd09:1::/64 metric 32",
+    )
+    for route in routes:
+        words = [*route.split(), "proto", "bird"]
+        user.host.space.run("ip", "route", "add", *words)
+
+    def shown() -> list[str]:
+        found = [
+            user.host.space.run("ip", version, "route", "show", "proto", "bird")
+            for version in ("-4", "-6")
+        ]
+        return [line for text in found for line in text.splitlines()]
+
+    user.done("node", "--ip=172.31.0.2", "--backend=none")
+    user.done("node", "stop", "--remove-rules")
+    assert len(shown()) == len(routes)
+    # Where BIRD was ours, it was no other one's.
+    user.done("node", "--ip=172.31.0.2", "--backend=bird")
+    user.done("node", "stop", "--remove-rules")
+    assert shown() == []
+
+
+def test_deprecated_variable_still_chooses(user: User) -> None:
+    user.host.environ["CALICO_NETWORKING"] = "false"
+    code, _, err = user.run("node", "--ip=172.31.0.2")
+    assert (code, "CALICO_NETWORKING is deprecated" in err) == (0, True)
+    assert "Routes: none of ours" in user.done("status")
+    user.host.environ["HOSTNAME"] = "h9"
+    code, _, err = user.run("node", "--ip=172.31.0.2")
+    assert (code, "running as host h1, not h9" in err) == (1, True)
+
+
 def test_attached_node_stays_until_it_is_interrupted(user: User) -> None:
     attached = user.start("node", "--ip=172.31.0.2", "--detach=false")
     until(lambda: running_pid(user.host.run_dir) is not None, "it runs")
@@ -367,10 +406,21 @@ def test_status_fails_where_the_datastore_does(user: User) -> None:
     user.host.environ["ETCD_ENDPOINTS"] = "http://127.0.0.1:1"
     code, out, err = user.run("status")
     assert (code, "calico-node is running." in out) == (5, True)
-    assert "http://127.0.0.1:1: ETCD_ENDPOINTS asks for etcd" in err
+    assert "http://127.0.0.1:1: cannot be connected to: Connection refused" in err
     code, out, _ = user.run("status", "-o", "json")
     assert (code, json.loads(out)["unused_keys"]) == (5, None)
-    del user.host.environ["ETCD_ENDPOINTS"]
+
+
+def test_node_stops_also_while_the_datastore_is_away(user: User) -> None:
+    user.done("node", "--ip=172.31.0.2")
+    user.host.environ["ETCD_ENDPOINTS"] = "http://127.0.0.1:1"
+    for words in ((), ("--force", "--remove-rules")):
+        assert user.run("node", "stop", *words)[0] == 5
+        assert running_pid(user.host.run_dir) is not None
+    code, out, err = user.run("node", "stop", "--force")
+    assert (code, out) == (0, "Node stopped\n")
+    assert "without knowing whether workloads are connected" in err
+    assert running_pid(user.host.run_dir) is None
 
 
 @pytest.mark.parametrize(

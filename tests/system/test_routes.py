@@ -272,7 +272,7 @@ def test_bird_begins_anew_and_no_packet_is_lost(cluster: Cluster, ending: str) -
     with Prober(here, there) as out, Prober(there, here) as back:
         out.pass_more()
         back.pass_more()
-        before = host.bird.process
+        before = host.bird.pid()
         if ending == "killed":
             host.bird.end(signal.SIGKILL)
         else:
@@ -281,7 +281,7 @@ def test_bird_begins_anew_and_no_packet_is_lost(cluster: Cluster, ending: str) -
         out.pass_more()
         back.pass_more()
         host.bird.start()
-        assert host.bird.process is not before
+        assert host.bird.pid() != before
         assert host.bird.status().is_recovering
         _await_mesh(cluster)
         until(lambda: not host.bird.status().is_recovering, "it is as before")

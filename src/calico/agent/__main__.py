@@ -29,6 +29,7 @@ from calico.agent.feeders import (
     feed_policy,
     feed_routing,
     feed_tables,
+    feed_tidying,
     queue_request,
     start_feeder,
 )
@@ -176,6 +177,7 @@ def _run(parts: _Parts, nft: NftSocket, *, has_bird: bool) -> None:
         "routing": lambda: feed_routing(routing, host, queue),
         "tunnel address": parts.tunnel_addresses.run,
         "checks": lambda: feed_checks(parts.open_store, queue),
+        "tidying": lambda: feed_tidying(parts.open_store),
     }
     if nflog is not None:
         feeders["drops"] = partial(feed_drops, nflog, queue)

@@ -95,17 +95,6 @@ class RouterSaid:
 
 
 @dataclass(frozen=True, slots=True)
-class NameContested:
-    """Another agent runs under the name of this host, or does so no longer.
-
-    Attributes:
-        reason: What is wrong; absent when nothing is.
-    """
-
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class TunnelAddressed:
     """What this host has of its own in tunnels.
 
@@ -114,6 +103,17 @@ class TunnelAddressed:
     """
 
     found: frozenset[Address] | str
+
+
+@dataclass(frozen=True, slots=True)
+class NameContested:
+    """Another agent runs under the name of this host, or does so no longer.
+
+    Attributes:
+        reason: What is wrong; absent when nothing is.
+    """
+
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +144,8 @@ Event = (
     | Dropped
     | Asked
     | RouterSaid
-    | NameContested
     | TunnelAddressed
+    | NameContested
     | Stop
     | FeederDied
 )

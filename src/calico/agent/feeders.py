@@ -4,8 +4,10 @@ Each reads one source and nothing else. One that ends for whatever reason says
 so on the queue, and the loop ends the process.
 """
 
+import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from threading import Thread
@@ -27,7 +29,7 @@ from calico.ir.routing import RoutingState
 from calico.linux.host_links import LinkEvents
 from calico.linux.nflog import Nflog
 from calico.linux.nft_events import Committed, Lost, NftEvents
-from calico.model.errors import StoreCorrupt, Unavailable
+from calico.model.errors import OutcomeUnknown, StoreCorrupt, Unavailable
 from calico.model.names import NO_REVISION, HostName
 from calico.store.api import Store
 from calico.store.feed import PolicyFeed
@@ -37,6 +39,8 @@ from calico.store.routing_feed import RoutingFeed, RoutingRead
 CHECK_EVERY_S = 86_400.0
 CHECK_AGAIN_S = 60.0
 """When to check a datastore that could not be read; the policy feed says so."""
+
+TIDY_EVERY_S = 300.0
 
 _PATIENCE_S = 3600.0
 _MAX_DROPS_PER_S = 1000
@@ -123,6 +127,19 @@ def _wait_until_enforcing(queue: Queue) -> None:
         request = Request(Method.WAIT, NO_REVISION, _PATIENCE_S)
         queue.put(Asked(request, answers.put))
         is_enforcing, _ = decode_reached(answers.get())
+
+
+def feed_tidying(open_store: Callable[[], Store]) -> None:
+    """Let the datastore forget what is old, from time to time."""
+    while True:
+        # Not all agents at once.
+        time.sleep(TIDY_EVERY_S * random.uniform(0.75, 1.25))  # noqa: S311 -- as said
+        with suppress(Unavailable, OutcomeUnknown):
+            store = open_store()
+            try:
+                store.tidy(time.time())
+            finally:
+                store.close()
 
 
 def _find_damage(open_store: Callable[[], Store]) -> str | None:

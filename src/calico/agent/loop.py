@@ -67,6 +67,7 @@ from calico.store.following import StoreAnswers, StoreSilent
 
 _MAX_TOGETHER = 10_000
 _LOG_LEVEL = "LogSeverityScreen"
+_HOST_MARKER = "marker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,8 @@ class Agent:
         self._journal: Journal = reporting.journal
         self._compiler = HostCompiler(host)
         self._log_levels: dict[HostName | None, str] = {}
+        # Each host that has ever been started, and was not removed.
+        self._hosts: set[HostName] = set()
         self._uses = Uses()
         self._seen = NO_REVISION
         self._is_complete = False
@@ -215,15 +218,6 @@ class Agent:
             case _:
                 self._take_routing(event)
 
-    def _take_everything(self, event: Everything) -> None:
-        if self._is_complete:
-            present = {key for key, _ in event.items}
-            for key in set(self._compiler.keys()) - present:
-                self._set(key, None, event)
-        self._take_items(event)
-        self._is_complete = True
-        self._reporting.store_answers()
-
     def _take_routing(self, event: Routed | RoutingSilent) -> None:
         match event:
             case Routed():
@@ -236,6 +230,15 @@ class Agent:
                 self._reporting.routing_is_silent(event.reason, time.monotonic())
             case _:
                 assert_never(event)
+
+    def _take_everything(self, event: Everything) -> None:
+        if self._is_complete:
+            present = {key for key, _ in event.items}
+            for key in set(self._compiler.keys()) - present:
+                self._set(key, None, event)
+        self._take_items(event)
+        self._is_complete = True
+        self._reporting.store_answers()
 
     def _take_items(self, event: Everything | Changes) -> None:
         for key, value in event.items:
@@ -252,6 +255,8 @@ class Agent:
             self._reporting.note_problem("/calico/v1/Ready", problem)
         elif isinstance(key, SettingKey) and key.name == _LOG_LEVEL:
             self._set_log_level(key, value)
+        elif isinstance(key, SettingKey) and key.name == _HOST_MARKER:
+            self._set_host(key, value)
         self._compiler.set_resource(key, value, event.revision)
 
     def _set_log_level(self, key: SettingKey, value: Resource | None) -> None:
@@ -261,6 +266,12 @@ class Agent:
             self._log_levels.pop(key.host, None)
         levels = self._log_levels
         self._journal.set_level(levels.get(self._host, levels.get(None)))
+
+    def _set_host(self, key: SettingKey, value: Resource | None) -> None:
+        if key.host is not None and value is not None:
+            self._hosts.add(key.host)
+        elif key.host is not None:
+            self._hosts.discard(key.host)
 
     def _turn(self) -> None:
         self._reporting.note_ready(is_ready=self._is_ready)
@@ -287,7 +298,9 @@ class Agent:
     def _note_commit(self, problems: Mapping[str, str]) -> None:
         n_endpoints = len(self._uses.endpoints())
         self._drop_names.note_change()
-        self._reporting.note_commit(self._seen, problems, n_endpoints)
+        self._reporting.note_commit(
+            self._seen, problems, n_endpoints, n_hosts=len(self._hosts)
+        )
 
     def _commit_first(self) -> Mapping[str, str]:
         n_steps = self._dataplane.repair_or_refuse(self._compiler)

@@ -98,6 +98,7 @@ class Reporting:
         self._routing_due = 0.0
         self._limits: dict[str, str] = {}
         self._n_endpoints = 0
+        self._n_hosts = 0
         self._n_drifts = 0
         self._last_drift = ""
         self._n_lost = 0
@@ -176,15 +177,20 @@ class Reporting:
         )
 
     def note_commit(
-        self, revision: Revision, problems: Mapping[str, str], n_endpoints: int
+        self,
+        revision: Revision,
+        problems: Mapping[str, str],
+        n_endpoints: int,
+        n_hosts: int,
     ) -> None:
-        """Take down that a revision is in force."""
+        """Take down that a revision is in force, here, one of so many hosts."""
         for where in problems.keys() - self._compiled.keys():
             self.journal.warning(where, f"{where}: {problems[where]}")
         self._in_force = revision
         self._is_enforcing = True
         self._compiled = problems
         self._n_endpoints = n_endpoints
+        self._n_hosts = n_hosts
         self._publish()
 
     def note_ready(self, *, is_ready: bool) -> None:
@@ -285,7 +291,8 @@ class Reporting:
             self.journal.info("datastore", "the datastore answers again")
 
     def _publish(self) -> None:
-        self._publisher.publish(Report(self._in_force, self.problems()))
+        report = Report(self._in_force, self.problems())
+        self._publisher.publish(report, self._n_hosts)
 
     def _publish_if_enforcing(self) -> None:
         if self._is_enforcing:

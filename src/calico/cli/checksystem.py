@@ -111,10 +111,6 @@ def _connections() -> Iterator[str]:
             f"ERROR: {used} of {most} tracked connections are in use; new ones are"
             f" dropped when it is full. {advice}"
         )
-    elif int(most) < N_TRACKED_CONNECTIONS and not os.access(
-        ROOT / CONNTRACK_MAX, os.W_OK
-    ):
-        yield f"WARNING: {shown} is {most} and cannot be raised from here. {advice}"
 
 
 def _bird() -> Iterator[str]:
@@ -160,6 +156,8 @@ def _datastore(call: Call) -> Iterator[str]:
         store = open_existing_store(settings)
         try:
             store.get(READY_KEY)
+            for text in store.warnings():
+                yield f"WARNING: {text}"
         finally:
             store.close()
     except Unavailable as error:

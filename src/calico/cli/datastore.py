@@ -1,6 +1,6 @@
 """`calicoctl datastore`: the whole datastore as one document, and back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from calico.cli import output
@@ -17,14 +17,18 @@ from calico.codec.export_json import (
     decode_export,
     encode_export,
 )
-from calico.codec.keys import STATUS_HOST_PREFIX
-from calico.model.errors import InvalidResource
+from calico.codec.keys import READY_KEY, STATUS_HOST_PREFIX
+from calico.model.errors import InvalidResource, TransactionTooLarge
 from calico.model.snapshot import Undecodable
 from calico.store.api import (
+    NO_REVISION,
     Delete,
+    DeletePrefix,
     KeyValue,
+    Note,
     Operation,
     Put,
+    Revision,
     Scope,
     Store,
     Transaction,
@@ -33,6 +37,8 @@ from calico.store.api import (
 from calico.store.resources import decode_item, read_policy
 
 _MAX_SHOWN = 300
+_STEP = 50
+_STEP_BYTES = 500_000
 _SCOPE = Scope(prefixes=(EXPORTED_PREFIX,))
 
 
@@ -66,7 +72,7 @@ def make_export(store: Store) -> Export:
 
 
 def import_(call: Call) -> int:
-    """Make the datastore what a document says, in one transaction."""
+    """Make the datastore what a document says, in one transaction if it can."""
     wanted = read_export(call.option("-f") or STANDARD_INPUT)
     note = call.note()
     is_replacing = call.has_option("--replace")
@@ -84,10 +90,54 @@ def import_(call: Call) -> int:
         return made, len(operations)
 
     kept = [item for item in wanted.items if _is_kept(item.key)]
-    revision, n_changes = call.store.update(_SCOPE, decide)
+    try:
+        revision, n_changes = call.store.update(_SCOPE, decide)
+    except TransactionTooLarge:
+        output.complain(
+            "This is more than etcd takes in one transaction, so it goes in steps."
+            " Agents keep the policy that they have until the last one; if this is"
+            " interrupted, run it again with --replace."
+        )
+        revision, n_changes = _import_in_steps(call.store, wanted, note)
     output.line(f"Imported {len(kept)} keys: {n_changes} changes, revision {revision}.")
     _warn_about_unreadable(wanted)
     return 0
+
+
+def _import_in_steps(store: Store, wanted: Export, note: Note) -> tuple[Revision, int]:
+    """Make the datastore what a document says while `Ready` holds agents back."""
+    store.commit(Transaction((), (Put(READY_KEY, b"false"),), note))
+    present = {
+        item.key: item
+        for item in store.list_prefix(EXPORTED_PREFIX).items
+        if _is_kept(item.key)
+    }
+    operations = list(_differences(present, wanted))
+    last = [each for each in operations if _is_ready(each)]
+    steps = _steps([each for each in operations if not _is_ready(each)])
+    revision = NO_REVISION
+    for step in (*steps, last):
+        if step:
+            revision = store.commit(Transaction((), tuple(step), note))
+    return revision, len(operations)
+
+
+def _is_ready(operation: Operation) -> bool:
+    return not isinstance(operation, DeletePrefix) and operation.key == READY_KEY
+
+
+def _steps(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
+    """Cut operations into parts that any etcd takes."""
+    step: list[Operation] = []
+    n_bytes = 0
+    for operation in operations:
+        size = len(operation.value) if isinstance(operation, Put) else 0
+        if step and (len(step) == _STEP or n_bytes + size > _STEP_BYTES):
+            yield step
+            step, n_bytes = [], 0
+        step.append(operation)
+        n_bytes += size
+    yield step
 
 
 def _differences(

@@ -87,6 +87,7 @@ def _contents(call: Call, scrubber: Scrubber) -> Iterator[tuple[str, bytes]]:
     problems: list[str] = []
     for part in parts(call):
         output.line(f"Dumping {part.title}")
+        output.flush()
         try:
             yield part.name, part.read()
         except PartFailed as error:

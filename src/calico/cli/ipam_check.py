@@ -5,6 +5,7 @@ import time
 from calico.cli import output
 from calico.cli.call import Call
 from calico.cli.exit_codes import DONE, FAILED
+from calico.cli.output import count
 from calico.codec.json_text import Json
 from calico.ipam.blocks import allocated
 from calico.ipam.check import Kind, check
@@ -39,7 +40,7 @@ def check_addresses(call: Call) -> int:
 
 def _wait(n_leaks: int) -> None:
     output.complain(
-        f"{_number(n_leaks, 'address', 'addresses')} without an endpoint: waiting"
+        f"{count(n_leaks, 'address', 'addresses')} without an endpoint: waiting"
         f" {SECOND_LOOK_AFTER_S:g} s to see which of them stay so."
     )
     time.sleep(SECOND_LOOK_AFTER_S)
@@ -51,9 +52,9 @@ def _print(
     blocks, addresses = _sizes(survey)
     endpoints = len(survey.endpoints)
     output.line(
-        f"Checked {_number(addresses, 'address', 'addresses')} in"
-        f" {_number(blocks, 'block', 'blocks')}, and"
-        f" {_number(endpoints, 'endpoint', 'endpoints')}."
+        f"Checked {count(addresses, 'address', 'addresses')} in"
+        f" {count(blocks, 'block', 'blocks')}, and"
+        f" {count(endpoints, 'endpoint', 'endpoints')}."
     )
     for each in outcomes:
         finding = each.finding
@@ -67,7 +68,7 @@ def _print(
         output.line(f"Mended {len(outcomes) - n_left}, left {n_left}.")
     else:
         output.line(
-            f"{_number(len(outcomes), 'thing does', 'things do')} not fit;"
+            f"{count(len(outcomes), 'thing does', 'things do')} not fit;"
             " `calicoctl ipam check --repair` mends what is safe."
         )
         if any(each.finding.kind is Kind.LEAK for each in outcomes):
@@ -80,10 +81,6 @@ def _print(
 def _sizes(survey: Survey) -> tuple[int, int]:
     taken = (sum(1 for _ in allocated(block)) for block in survey.blocks.values())
     return len(survey.blocks) + len(survey.unreadable), sum(taken)
-
-
-def _number(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 def _as_json(survey: Survey, outcomes: tuple[Outcome, ...]) -> Json:

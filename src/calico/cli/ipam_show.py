@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from calico.cli import output
 from calico.cli.call import Call
+from calico.cli.output import count
 from calico.cli.refusal import Refused
 from calico.codec.json_text import Json
 from calico.codec.rule_parts import parse_address
@@ -67,8 +68,10 @@ def _show_pools(call: Call, survey: Survey) -> int:
         )  # fmt: skip
         if outside:
             output.line(
-                f"Outside every pool: {sum(map(_n_used, outside))} addresses used, in"
-                f" {len(outside)} blocks; `calicoctl ipam show --blocks` shows them."
+                "Outside every pool:"
+                f" {count(sum(map(_n_used, outside)), 'address', 'addresses')} used, in"
+                f" {count(len(outside), 'block', 'blocks')};"
+                " `calicoctl ipam show --blocks` shows them."
             )
         for key, reason in survey.unreadable.items():
             output.complain(f"Warning: {key} cannot be read: {reason}")

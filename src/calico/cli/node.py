@@ -73,6 +73,8 @@ def start(call: Call) -> int:
     if running is None:
         require_own_name(call, config)
     _write(call, config)
+    for warning in call.store.warnings():
+        output.complain(f"Warning: {warning}")
     if running is not None:
         return _finish_detached(call, settings, None, running)
     # Whoever starts a node means the datastore that there is.

@@ -19,12 +19,13 @@ from calico.codec.keys import (
 from calico.ipam.release import release_handle, release_host
 from calico.ipam.tunnel import release_tunnel_addresses
 from calico.model.endpoint import WorkloadEndpoint
-from calico.model.errors import InvalidResource
+from calico.model.errors import InvalidResource, Unavailable
 from calico.model.names import EndpointKey, HostName, parse_host_name
 from calico.node.pidfile import running_pid
 from calico.node.removal import remove_dataplane
 from calico.node.signals import WITHDRAW
 from calico.store.api import Delete, DeletePrefix, Transaction
+from calico.store.following import forget_datastore
 from calico.store.host_status import TTL_S
 from calico.store.resources import decode_item
 
@@ -38,8 +39,16 @@ def stop(call: Call) -> int:
     """Stop this host's agent."""
     require_root()
     host = call.settings.hostname
-    endpoints = _endpoints(call, host)
     removes_rules = call.has_option("--remove-rules")
+    try:
+        endpoints = _endpoints(call, host)
+    except Unavailable as error:
+        # The rules cannot be taken out without knowing whose interfaces go first.
+        if removes_rules or not call.has_option("--force"):
+            raise
+        output.complain(str(error))
+        output.complain("Stopping without knowing whether workloads are connected.")
+        endpoints = {}
     what_follows = _WITHOUT_RULES if removes_rules else _WITH_RULES
     if endpoints and not call.has_option("--force"):
         raise Refused(
@@ -58,6 +67,7 @@ def stop(call: Call) -> int:
         )
     # With the workloads' interfaces go the routes to them, on other hosts, too.
     stop_supervisor(call.settings, WITHDRAW if removes_rules else signal.SIGTERM)
+    forget_datastore(call.settings.run_dir)
     if removes_rules:
         _remove_dataplane(call, endpoints)
     output.line("Node stopped")

@@ -129,6 +129,11 @@ def drop() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def count(number: int, one: str, many: str) -> str:
+    """Say how many there are of something."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def wrap(text: str, width: int = WIDTH) -> str:
     """Break a text into lines of at most `width`; long words stay whole."""
     lines: list[str] = []

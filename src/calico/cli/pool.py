@@ -8,6 +8,7 @@ from pathlib import Path
 
 from calico.cli import output
 from calico.cli.call import Call
+from calico.cli.output import count
 from calico.cli.refusal import Refused, paragraph
 from calico.codec.json_text import Json
 from calico.codec.keys import POOL_PREFIXES, decode_key
@@ -149,16 +150,13 @@ def _remove(call: Call, network: Network, note: Note) -> None:
     output.line("Deleted IP Pool")
     if left.n_addresses:
         output.complain(
-            f"{_count(left.n_addresses, 'address')} of {network} stay allocated, in"
-            f" {_count(left.n_blocks, 'block')}: workloads that have them keep them,"
-            " with their policy, until they are removed. What belongs to being in a"
-            " pool ends now: masquerade (`--nat-outgoing`), and the routes to other"
-            " hosts."
+            f"{count(left.n_addresses, 'address', 'addresses')} of {network}"
+            f" {'stays' if left.n_addresses == 1 else 'stay'} allocated, in"
+            f" {count(left.n_blocks, 'block', 'blocks')}: workloads that have"
+            " them keep them, with their policy, until they are removed. What belongs"
+            " to being in a pool ends now: masquerade (`--nat-outgoing`), and the"
+            " routes to other hosts."
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "es" * (noun[-1] == "s") or "s")
 
 
 def show(call: Call) -> int:

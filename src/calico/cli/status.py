@@ -23,19 +23,9 @@ _N_SHOWN_CUTS = 5
 
 def show(call: Call) -> int:
     """Show how this host's agent is."""
-    if call.option("--runtime") not in _RUNTIMES:
-        raise Refused(f"Invalid runtime specified: '{call.option('--runtime')}'")
-    if call.option("--backend") not in _BACKENDS:
-        raise Refused(f"Invalid backend specified: '{call.option('--backend')}'")
-    try:
-        status = ask_status(call.settings.run_dir)
-    except MayNotAsk as error:
-        raise Refused("calico-node may not be asked by this user", str(error)) from None
-    except NoAgent as error:
-        raise Refused("calico-node not running", str(error)) from None
-    except BadMessage as error:
-        raise Refused(f"calico-node is running, but: {error}") from None
+    status = _ask(call)
     unused = _unused_keys(call)
+    warnings = () if unused is None else _warnings(call)
     # What the agent says is shown all the same, and is no success.
     code = UNAVAILABLE if unused is None else DONE
     passages = read_passages()
@@ -45,10 +35,31 @@ def show(call: Call) -> int:
         for text in _describe(status, unused, passages):
             output.line(text)
         print_bgp_status(bgp)
+        for text in warnings:
+            output.line(f"Datastore: {text}")
 
-    shown = {**_as_json(status, unused, passages), "bgp": bgp_as_json(bgp)}
+    shown = {
+        **_as_json(status, unused, passages),
+        "bgp": bgp_as_json(bgp),
+        "warnings": list(warnings),
+    }
     call.show(shown, [status.host], print_text)
     return code
+
+
+def _ask(call: Call) -> AgentStatus:
+    if call.option("--runtime") not in _RUNTIMES:
+        raise Refused(f"Invalid runtime specified: '{call.option('--runtime')}'")
+    if call.option("--backend") not in _BACKENDS:
+        raise Refused(f"Invalid backend specified: '{call.option('--backend')}'")
+    try:
+        return ask_status(call.settings.run_dir)
+    except MayNotAsk as error:
+        raise Refused("calico-node may not be asked by this user", str(error)) from None
+    except NoAgent as error:
+        raise Refused("calico-node not running", str(error)) from None
+    except BadMessage as error:
+        raise Refused(f"calico-node is running, but: {error}") from None
 
 
 def _as_json(
@@ -82,6 +93,14 @@ def _unused_keys(call: Call) -> Mapping[str, int] | None:
     except Unavailable as error:
         output.complain(f"calicoctl: {error}")
         return None
+
+
+def _warnings(call: Call) -> tuple[str, ...]:
+    try:
+        return call.store.warnings()
+    except Unavailable as error:
+        output.complain(f"calicoctl: {error}")
+        return ()
 
 
 def _describe(

@@ -1,15 +1,21 @@
 """`calicoctl wait`."""
 
 import time
+from collections.abc import Iterator, Mapping
 
 from calico.cli.call import Call
 from calico.cli.exit_codes import NOT_IN_FORCE, USAGE
 from calico.cli.refusal import Refused
 from calico.codec.keys import POLICY_PREFIXES, STATUS_HOST_PREFIX, encode_key
+from calico.model.errors import Compacted
 from calico.model.names import HostName, Revision
 from calico.model.snapshot import ReadyKey
 from calico.store.api import Store
-from calico.store.host_status import HostStatus, read_live_hosts
+from calico.store.host_status import (
+    HostStatus,
+    list_live_hosts,
+    note_host_changes,
+)
 
 DEFAULT_TIMEOUT_S = 10.0
 
@@ -22,23 +28,41 @@ def wait(call: Call) -> int:
     deadline = time.monotonic() + timeout_s
     store = call.existing_store
     revision = store.last_change(POLICY_PREFIXES)
-    watch = store.watch(
-        STATUS_HOST_PREFIX, store.list_prefix(STATUS_HOST_PREFIX).revision
-    )
+    lagging: dict[HostName, HostStatus | None] = {}
+    for hosts in _follow_hosts(store, deadline):
+        lagging = {
+            host: status
+            for host, status in hosts.items()
+            if status is None or status.revision < revision
+        }
+        if hosts and not lagging:
+            return 0
+    raise _not_in_force(store, revision, lagging)
+
+
+def _follow_hosts(
+    store: Store, deadline: float
+) -> Iterator[Mapping[HostName, HostStatus | None]]:
+    """Yield what the live hosts say now, and after each change, until a moment.
+
+    They are listed once: each of a thousand hosts reports a revision, and a
+    listing for each report would be a million statuses.
+    """
+    hosts, revision = list_live_hosts(store)
+    watch = store.watch(STATUS_HOST_PREFIX, revision)
     try:
         while True:
-            hosts = read_live_hosts(store)
-            lagging = {
-                host: status
-                for host, status in hosts.items()
-                if status is None or status.revision < revision
-            }
-            if hosts and not lagging:
-                return 0
+            yield hosts
             left = deadline - time.monotonic()
             if left <= 0:
-                raise _not_in_force(store, revision, lagging)
-            watch.read(left)
+                return
+            try:
+                for batch in watch.read(left):
+                    note_host_changes(hosts, batch)
+            except Compacted:
+                watch.close()
+                hosts, revision = list_live_hosts(store)
+                watch = store.watch(STATUS_HOST_PREFIX, revision)
     finally:
         watch.close()
 

@@ -6,7 +6,7 @@ Source:
 
 from ipaddress import ip_network
 
-from calico.codec.json_text import Field, Json, dump_json, optional, parse_json
+from calico.codec.json_text import Decoded, Field, Json, dump_json, optional, parse_json
 from calico.model.block import (
     N_BLOCK_ADDRESSES,
     Attributes,
@@ -30,6 +30,16 @@ _BLOCK_KEYS = (
 _CONFIG_KEYS = ("auto_allocate_blocks", "strict_affinity")
 
 
+def is_plainly_full(value: bytes) -> bool:
+    """Tell of a block, without reading it, that no address of it is free.
+
+    Args:
+        value: As the datastore holds it. One written in another way than ours
+            is never told to be full.
+    """
+    return b'"unallocated": []' in value
+
+
 def decode_block(cidr: Network, value: bytes) -> Block:
     """Read a block.
 
@@ -49,12 +59,9 @@ def decode_block(cidr: Network, value: bytes) -> Block:
         affinity=optional(found.get("affinity"), _decode_affinity),
         is_strict=optional(found.get("strict_affinity"), Field.boolean) or False,
         allocations=_decode_allocations(_required(root, found, "allocations")),
-        unallocated=tuple(
-            each.integer(N_BLOCK_ADDRESSES - 1, "an ordinal, 0 to 63")
-            for each in _required(root, found, "unallocated").items()
-        ),
+        unallocated=_decode_unallocated(_required(root, found, "unallocated")),
         attributes=tuple(
-            _decode_attributes(each)
+            _plain_attributes(each.value) or _decode_attributes(each)
             for each in _required(root, found, "attributes").items()
         ),
     )
@@ -98,7 +105,45 @@ def _decode_affinity(field: Field) -> HostName | None:
     return host.parsed_by(parse_host_name)
 
 
+# A block is read for every address that is taken, and has 64 of everything. So
+# what is plainly right is taken as it is, and the rest goes the long way, which
+# says what is wrong with it.
+_ORDINALS: frozenset[object] = frozenset(range(N_BLOCK_ADDRESSES))
+_ATTRIBUTES = frozenset({"handle_id", "secondary"})
+_OR_FREE: frozenset[object] = _ORDINALS | {None}
+
+
+def _decode_unallocated(field: Field) -> tuple[int, ...]:
+    value = field.value
+    if isinstance(value, list):
+        numbers = tuple(each for each in value if type(each) is int)
+        if len(numbers) == len(value) and _ORDINALS.issuperset(numbers):
+            return numbers
+    return tuple(
+        each.integer(N_BLOCK_ADDRESSES - 1, "an ordinal, 0 to 63")
+        for each in field.items()
+    )
+
+
+def _plain_attributes(value: Decoded) -> Attributes | None:
+    """Read attributes that have nothing unusual; `None` for all others."""
+    if not isinstance(value, dict) or not _ATTRIBUTES.issuperset(value):
+        return None
+    handle, secondary = value.get("handle_id"), value.get("secondary")
+    if not isinstance(secondary, dict):
+        return None
+    texts = {key: each for key, each in secondary.items() if isinstance(each, str)}
+    if len(texts) != len(secondary) or not isinstance(handle, str):
+        return None
+    return Attributes(handle, texts)
+
+
 def _decode_allocations(field: Field) -> tuple[int | None, ...]:
+    value = field.value
+    if isinstance(value, list) and len(value) == N_BLOCK_ADDRESSES:
+        numbers = tuple(each for each in value if type(each) is int or each is None)
+        if len(numbers) == len(value) and _OR_FREE.issuperset(numbers):
+            return numbers
     allocations = tuple(
         None
         if each.value is None

@@ -81,17 +81,49 @@ def assign_next(
         Unavailable: The datastore cannot be used; nothing was taken.
         OutcomeUnknown: An address may have been taken, under its handle.
     """
-    search = _Search(store, family, claim, pool)
+    return Assigner(store).assign_next(family, claim, pool)
+
+
+class Assigner:
+    """Takes addresses for a process that stays.
+
+    It remembers the block that it took from last and looks there first, which
+    saves looking for the host's blocks. What is remembered is only where to
+    look: the block is judged anew each time.
+
+    Args:
+        store: The datastore.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._last: dict[tuple[HostName, Family, Network | None], Network] = {}
+
+    def assign_next(
+        self, family: Family, claim: Claim, pool: Network | None = None
+    ) -> Address:
+        """Take the next address that is free; as the function of this name."""
+        search = _Search(self._store, family, claim, pool)
+        place = (claim.host, family, pool)
+        last = self._last.get(place)
+        found = None if last is None else search.take_from_own(last)
+        if found is None:
+            found = _take_anywhere(search)
+            self._last[place] = block_of(found)
+        return found
+
+
+def _take_anywhere(search: "_Search") -> Address:
     found = search.take_from_any(search.own())
     for _ in range(_MAX_TRIES):
         if found is not None:
             return found
         candidates = search.everywhere()
         if not candidates:
-            is_v4 = family is Family.V4
+            is_v4 = search.family is Family.V4
             raise Exhausted(n_ipv4=int(is_v4), n_ipv6=int(not is_v4))
         found = search.take_from_any(candidates)
-    raise Conflict(ipam_blocks_prefix(family), 0, 0)
+    raise Conflict(ipam_blocks_prefix(search.family), 0, 0)
 
 
 def _fixed_keys(claim: Claim) -> tuple[str, ...]:
@@ -147,8 +179,7 @@ class _Search:
     def _with_room(self, networks: Sequence[Network]) -> list[Network]:
         def look(view: View) -> tuple[None, list[Network]]:
             ledger = Ledger(view, frozenset())
-            blocks = ((each, ledger.usable_block(each)) for each in networks)
-            return None, [each for each, b in blocks if b is not None and has_free(b)]
+            return None, [each for each in networks if ledger.may_have_room(each)]
 
         scope = Scope(tuple(map(ipam_block_key, networks)))
         return self.store.update(scope, look)[1]
@@ -168,7 +199,9 @@ class _Search:
         pools = self._pools(ledger)
         with_room: list[Block] = []
         for network in sorted(ledger.networks(self.family)):
-            if any(_is_inside(network, pool.cidr) for pool in pools):
+            if ledger.may_have_room(network) and any(
+                _is_inside(network, pool.cidr) for pool in pools
+            ):
                 block = ledger.usable_block(network)
                 if block is not None and has_free(block):
                     with_room.append(block)
@@ -198,10 +231,16 @@ class _Search:
         taken = (self._take_from(network) for network in networks)
         return next((address for address in taken if address is not None), None)
 
-    def _take_from(self, network: Network) -> Address | None:
+    def take_from_own(self, network: Network) -> Address | None:
+        """Take an address from a block, if it is there and the host's."""
+        return self._take_from(network, only_own=True)
+
+    def _take_from(self, network: Network, *, only_own: bool = False) -> Address | None:
         """Take an address from one block, claiming it if there is none."""
 
         def change(ledger: Ledger) -> Address | None:
+            if only_own and not self._is_own(ledger.usable_block(network)):
+                return None
             pools = self._pools(ledger)
             if not any(_is_inside(network, p.cidr) for p in pools):
                 return None
@@ -226,6 +265,9 @@ class _Search:
         keys = (ipam_block_key(network), *_fixed_keys(self.claim))
         scope = Scope(keys, (POOL_PREFIXES[self.family],))
         return self.store.update(scope, _decide(self.claim, change))[1]
+
+    def _is_own(self, block: Block | None) -> bool:
+        return block is not None and block.affinity == self.claim.host
 
     def _may_use(
         self, block: Block, config: IpamConfig, pools: tuple[Pool, ...]

@@ -14,6 +14,7 @@ from calico.codec.block_json import (
     decode_ipam_config,
     encode_block,
     encode_handle,
+    is_plainly_full,
 )
 from calico.codec.keys import (
     IPAM_CONFIG_KEY,
@@ -24,11 +25,10 @@ from calico.codec.keys import (
     ipam_blocks_prefix,
     ipam_handle_key,
 )
-from calico.ipam.blocks import allocated
 from calico.model.block import Block, Handle, IpamConfig
 from calico.model.errors import CalicoError, InvalidResource
 from calico.model.network import Pool
-from calico.netset import Address, Family, Network
+from calico.netset import Family, Network
 from calico.store.api import Delete, Note, Operation, Put, Transaction, View
 from calico.store.resources import decode_item
 
@@ -59,6 +59,7 @@ class Ledger:
     def __init__(self, view: View, handles: frozenset[str]) -> None:
         self._view = view
         self._handles = handles
+        self._decoded: dict[Network, Block] = {}
         self._after: dict[Network, Block | None] = {}
         self._affinities: list[Operation] = []
 
@@ -98,6 +99,11 @@ class Ledger:
             return self._after[cidr]
         return self._before(cidr)
 
+    def may_have_room(self, cidr: Network) -> bool:
+        """Tell whether a block is worth reading by who looks for an address."""
+        item = self._view.get(ipam_block_key(cidr))
+        return item is not None and not is_plainly_full(item.value)
+
     def usable_block(self, cidr: Network) -> Block | None:
         """Return a block as it is now; `None` also when it cannot be read."""
         try:
@@ -110,8 +116,10 @@ class Ledger:
         item = self._view.get(key)
         if item is None:
             return None
+        if cidr in self._decoded:
+            return self._decoded[cidr]
         try:
-            return decode_block(cidr, item.value)
+            return self._decoded.setdefault(cidr, decode_block(cidr, item.value))
         except InvalidResource as error:
             raise InvalidResource(
                 f"{key} {error.where}", error.found, error.accepted, error.next_step
@@ -177,9 +185,12 @@ class Ledger:
 
 
 def _uses(block: Block | None) -> Counter[str]:
-    pairs: Iterator[tuple[Address, str | None]] = (
-        iter(())
-        if block is None
-        else ((address, known.handle) for address, known in allocated(block))
-    )
-    return Counter(handle for _, handle in pairs if handle is not None)
+    if block is None:
+        return Counter()
+    indices = Counter(index for index in block.allocations if index is not None)
+    uses = Counter[str]()
+    for index, number in indices.items():
+        handle = block.attributes[index].handle
+        if handle is not None:
+            uses[handle] += number
+    return uses

@@ -165,7 +165,7 @@ class Mender:
                 self._outcomes.append(Outcome(finding, _CHANGED))
             else:
                 by_block.setdefault(finding.network, []).append(finding)
-        # A handle that a step of ours has changed may be so in the next one.
+        # A key that a step of ours has changed may be so in the next one.
         ours: dict[str, Revision] = {}
         for network, findings in by_block.items():
             for first_of_step in range(0, len(findings), N_PER_STEP):
@@ -201,7 +201,8 @@ class Mender:
         reason = _CHANGED
         try:
             revision, freed = self.store.update(Scope(keys), decide)
-            ours.update(dict.fromkeys(handles, revision))
+            if freed:
+                ours.update(dict.fromkeys(keys, revision))
         except Conflict:
             pass
         except InvalidResource as error:
@@ -227,16 +228,17 @@ def _still_leaks(
 ) -> bool:
     """Tell whether nobody has touched an allocation since it was judged.
 
-    Whoever writes an endpoint puts the handle of its addresses again.
+    Whoever writes an endpoint puts the handle of its addresses again, and can
+    write none while there is no handle.
     """
-    if leak.handle is None:
-        if leak.network is None:
-            return False
+    if leak.handle is not None:
+        key = ipam_handle_key(leak.handle)
+    elif leak.network is not None:
         key = ipam_block_key(leak.network)
-        return _revision(view, key) == _revision(survey.view, key)
-    key = ipam_handle_key(leak.handle)
+    else:
+        return False
     found = _revision(view, key)
-    return found in {_revision(survey.view, key), ours.get(leak.handle)}
+    return found == _revision(survey.view, key) or found in {ours.get(key), NO_REVISION}
 
 
 def _revision(view: View, key: str) -> Revision:

@@ -16,6 +16,9 @@ from calico.model.errors import Unavailable
 BIRD_PROTOCOL = 12
 
 _RT_TABLE_MAIN = 254
+_RT_SCOPE_NOWHERE = 255
+"""In a request to delete, any scope."""
+
 _N_TRIES = 5
 _KEPT_FIELDS = ("family", "dst_len", "table", "proto", "type")
 
@@ -61,4 +64,5 @@ def _list(netlink: Netlink) -> list[Message]:
 
 def _deletion(route: Message) -> Message:
     fields = {name: route.fields[name] for name in _KEPT_FIELDS}
+    fields["scope"] = _RT_SCOPE_NOWHERE
     return Message(Kind.DELROUTE, fields, (("RTA_DST", route.octets("RTA_DST")),))

@@ -112,7 +112,9 @@ class Tunnels:
     def note_link(self, event: LinkEvent) -> None:
         """Take up what the kernel says about an interface."""
         link = event.link
-        is_ours = link.name in TUNNEL_DEVICES.values()
+        # One that gets another name is told with that one.
+        indices = {each.index for each in self._devices.values()}
+        is_ours = link.name in TUNNEL_DEVICES.values() or link.index in indices
         is_under = link.index in self._underlays
         is_missed = self._devices.keys() != self._wanted.tunnels.keys()
         if is_ours or is_under or is_missed:

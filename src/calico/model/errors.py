@@ -305,6 +305,10 @@ class StoreFull(Unavailable):
         self.free_bytes = free_bytes
 
 
+class TransactionTooLarge(Unavailable):
+    """A transaction is more than the datastore takes at once; nothing was changed."""
+
+
 class StoreCorrupt(Unavailable):
     """What the datastore holds is damaged, missing or not a datastore."""
 

@@ -144,7 +144,7 @@ def _supervise(family: _Family) -> None:
             _tell_state(family.run_dir, state)
             written = state
         came = _next_signal(family.children, now)
-        if came in _STOPS:
+        if came is not None and came in _STOPS:
             _stop(family, came)
             return
 

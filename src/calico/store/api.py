@@ -156,17 +156,6 @@ class Store(Protocol):
         """
         ...
 
-    def list_keys(self, prefix: str) -> Listing:
-        """Return the keys below a prefix with their revisions, as of now.
-
-        The values of the items may be empty: a store across a network does not
-        send them.
-
-        Raises:
-            Unavailable: The store cannot be read.
-        """
-        ...
-
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none, and durable.
 
@@ -293,6 +282,28 @@ class Store(Protocol):
         Raises:
             StoreCorrupt: Something is damaged, and what.
             Unavailable: The store cannot be read.
+        """
+        ...
+
+    def tidy(self, now_s: float) -> None:
+        """Forget what is older than a store remembers, unless it does so by itself.
+
+        Every agent calls it from time to time; one of them does it.
+
+        Args:
+            now_s: Seconds since the epoch.
+
+        Raises:
+            OutcomeUnknown: It may or may not have been done.
+            Unavailable: It was not done.
+        """
+        ...
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say what an operator should know about the store's servers.
+
+        Raises:
+            Unavailable: They cannot be asked.
         """
         ...
 

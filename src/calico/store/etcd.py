@@ -20,13 +20,17 @@ from calico.model.errors import (
     Conflict,
     LeaseExpired,
     StoreCorrupt,
+    TransactionTooLarge,
     Unavailable,
 )
 from calico.model.names import NO_REVISION, Revision
-from calico.store.etcd_client import EtcdClient, TooLarge
-from calico.store.etcd_faults import EtcdRefused
+from calico.store.etcd_client import EtcdClient
+from calico.store.etcd_compactor import compact_old
+from calico.store.etcd_faults import EtcdRefused, no_space
+from calico.store.etcd_holes import warnings_about
 from calico.store.etcd_keys import (
     ID_KEY,
+    STORE_PREFIX,
     is_hidden,
 )
 from calico.store.etcd_past import read_history, read_last_change
@@ -48,11 +52,11 @@ from calico.store.etcd_txn import (
 from calico.store.etcd_watch import EtcdWatch
 from calico.store.etcd_wire import (
     Result,
-    StatusAnswer,
     TxnAnswer,
     compare,
     encode_text,
     put_operation,
+    range_of,
     range_operation,
     range_request,
     txn_request,
@@ -62,6 +66,7 @@ from calico.store.values import (
     Decide,
     DeletePrefix,
     HistoryEntry,
+    KeyRevision,
     KeyValue,
     LeaseId,
     Listing,
@@ -71,7 +76,6 @@ from calico.store.values import (
     T,
     Transaction,
     View,
-    survey_of,
 )
 
 _N_TRIES = 100
@@ -108,14 +112,21 @@ class EtcdStore:
         items, revision = self._client.list_range(prefix, at)
         return Listing(tuple(kv for kv in items if not is_hidden(kv.key)), revision)
 
-    def list_keys(self, prefix: str) -> Listing:
-        """Return the keys below a prefix with their revisions, without values."""
-        items, revision = self._client.list_range(prefix, keys_only=True)
-        return Listing(tuple(kv for kv in items if not is_hidden(kv.key)), revision)
-
     def survey(self, prefix: str, after: Revision) -> Survey:
         """Count the keys below a prefix, and say which are newer than a revision."""
-        return survey_of(self.list_keys(prefix), after)
+        wanted = range_request(*range_of(prefix), keys_only=True, after=after)
+        hidden = range_request(*range_of(STORE_PREFIX), count_only=True)
+        answer = self._client.look(
+            (range_operation(wanted), range_operation(hidden)), f"survey {prefix!r}"
+        )
+        shown, ours = answer.ranges
+        n_hidden = ours.n_found if STORE_PREFIX.startswith(prefix) else 0
+        modified = (
+            KeyRevision(kv.key, kv.modified)
+            for kv in shown.items
+            if not is_hidden(kv.key)
+        )
+        return Survey(tuple(modified), shown.n_found - n_hidden, answer.revision)
 
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none, and durable."""
@@ -206,9 +217,19 @@ class EtcdStore:
                     ("replace that member, then `etcdctl alarm disarm`",),
                 )
 
-    def status(self) -> StatusAnswer:
-        """Return how the member that answers is."""
-        return self._client.status()
+    def tidy(self, now_s: float) -> None:
+        """Compact what is old, if no other agent has."""
+        compact_old(self._client, now_s)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say which known holes the servers have, and which alarms they raise."""
+        status = self._client.status()
+        said = [f"etcd: {each}" for each in status.errors]
+        if any("NOSPACE" in each for each in status.errors):
+            said = [str(no_space(self._client.place.name))]
+        # Without certificates nobody has a role that could be got round.
+        is_trusted = self._client.place.certificate is not None
+        return (*said, *(warnings_about(status.version) if is_trusted else ()))
 
     def close(self) -> None:
         """Free what the store holds; closing twice is allowed."""
@@ -260,14 +281,14 @@ class EtcdStore:
             return LeaseExpired(lease)
         where = self._client.place.name
         if error.says("too many operations"):
-            return TooLarge(
+            return TransactionTooLarge(
                 where,
                 f"{attempt.n_operations} operations in one transaction are more than"
                 " this etcd takes",
                 ("make the change in parts", "raise etcd's --max-txn-ops"),
             )
         if error.says("too large") or error.says("larger than max"):
-            return TooLarge(
+            return TransactionTooLarge(
                 where,
                 f"{n_bytes} bytes in one transaction are more than this etcd takes",
                 ("make the change in parts", "raise etcd's --max-request-bytes"),

@@ -60,10 +60,6 @@ _NO_LEASE = "requested lease not found"
 _MAX_LEASE = 1 << 62
 
 
-class TooLarge(Unavailable):
-    """A transaction is more than etcd takes at once; nothing was changed."""
-
-
 class EtcdClient:
     """One etcd, for one thread.
 
@@ -160,9 +156,11 @@ class EtcdClient:
 
         Args:
             prefix: The range.
-            first: The first revision; an older one than is remembered is taken
-                for the oldest.
+            first: The first revision.
             last: The last one, which changed something in the range.
+
+        Raises:
+            Compacted: The first is no longer remembered.
         """
 
         def send(
@@ -179,13 +177,31 @@ class EtcdClient:
             return found
 
         start = max(first, Revision(1))
-        while True:
-            found = self.transport.try_each(send, f"watch below {prefix!r}")
-            if isinstance(found, list):
-                return found
-            start = found
-            if start > last:
-                return []
+        found = self.transport.try_each(send, f"watch below {prefix!r}")
+        if isinstance(found, list):
+            return found
+        raise Compacted(first, found)
+
+    def scan_remembered(
+        self, prefix: str, first: Revision, last: Revision
+    ) -> list[tuple[Revision, Change]]:
+        """Do as `scan`, from the oldest revision that is remembered at least."""
+        while first <= last:
+            try:
+                return self.scan(prefix, first, last)
+            except Compacted as error:
+                first = Revision(error.oldest)
+        return []
+
+    def look_at(self, revision: Revision) -> None:
+        """See that a revision is reached, and remembered.
+
+        Raises:
+            Compacted: It is not remembered any more.
+            StoreWentBack: It is not reached yet.
+        """
+        request = range_request(encode_text(ID_KEY), at=revision, count_only=True)
+        self._ask_at(RANGE, request, f"read {ID_KEY}", revision)
 
     def _end_of_scan(self, answer: WatchAnswer, prefix: str) -> Revision:
         """Return where to begin instead, or raise why not."""

@@ -8,8 +8,10 @@ the first step that fails is the reason. Only an error costs this.
 import json
 import socket
 import ssl
+from datetime import UTC, datetime
 from typing import NamedTuple
 
+from calico.store.etcd_certificate import has_expired
 from calico.store.etcd_place import Endpoint, EtcdPlace
 
 _PATIENCE_S = 2.0
@@ -52,7 +54,13 @@ def diagnose(place: EtcdPlace, endpoint: Endpoint, details: str) -> Finding:
             ("see that etcd runs there and that the address is right",),
         )
     with connection:
-        return _ask(context, endpoint, connection, details, place)
+        try:
+            return _ask(context, endpoint, connection, details, place)
+        except OSError as error:
+            return Finding(
+                f"breaks off while it is asked how it is: {_words(error)}",
+                ("see that etcd runs there, and its log",),
+            )
 
 
 def _load(context: ssl.SSLContext, place: EtcdPlace) -> Finding | None:
@@ -88,19 +96,21 @@ def _ask(
     if context is None:
         return _judge(_exchange(connection), details)
     try:
-        with context.wrap_socket(connection, server_hostname=endpoint.host) as secure:
-            return _judge(_exchange(secure), details)
+        secure = context.wrap_socket(connection, server_hostname=endpoint.host)
     except ssl.SSLCertVerificationError as error:
         return _distrust(endpoint, error, place)
-    except ssl.SSLError as error:
-        return _refused(error, place)
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        return Finding(
+            "hangs up when TLS begins, as one that does not speak TLS does",
+            ("write its URL with http:// if it speaks none",),
+        )
     except OSError as error:
-        if place.certificate is None:
-            return Finding(
-                f"ends the connection: {_words(error)}",
-                ("set ETCD_CERT_FILE and ETCD_KEY_FILE if it wants a certificate",),
-            )
-        return Finding(f"does not answer: {_words(error)}", ())
+        return _refused(error, place)
+    try:
+        with secure:
+            return _judge(_exchange(secure), details)
+    except OSError as error:
+        return _refused(error, place)
 
 
 def _exchange(connection: socket.socket) -> bytes:
@@ -112,10 +122,9 @@ def _exchange(connection: socket.socket) -> bytes:
 
 
 def _judge(answer: bytes, details: str) -> Finding:
-    if answer[:1] == bytes((_TLS_ALERT,)) or b"HTTPS server" in answer:
-        return Finding(
-            "speaks TLS, and was asked without", ("write its URL with https://",)
-        )
+    if not answer or answer[:1] == bytes((_TLS_ALERT,)) or b"HTTPS server" in answer:
+        how = "speaks TLS" if answer else "hangs up, as one that speaks TLS does"
+        return Finding(how, ("write its URL with https:// if it speaks TLS",))
     try:
         version = str(json.loads(answer.partition(b"\r\n\r\n")[2])["etcdserver"])
         numbers = tuple(int(each) for each in version.split(".")[:2])
@@ -155,18 +164,23 @@ def _distrust(
     return Finding(f"the certificate that it shows: {error.verify_message}", ())
 
 
-def _refused(error: ssl.SSLError, place: EtcdPlace) -> Finding:
-    reason = (error.reason or "").lower().replace("_", " ")
-    if "wrong version" in reason or "record layer" in reason or "http" in reason:
+def _refused(error: OSError, place: EtcdPlace) -> Finding:
+    told = error.reason if isinstance(error, ssl.SSLError) else None
+    reason = (told or _words(error)).lower().replace("_", " ")
+    if "wrong version" in reason or "record layer" in reason:
         return Finding("does not speak TLS", ("write its URL with http://",))
     if place.certificate is None:
         return Finding(
             "asks for a certificate, and none was shown",
             ("set ETCD_CERT_FILE and ETCD_KEY_FILE",),
         )
-    why = "it has expired" if "expired" in reason else reason or str(error)
+    own = place.settings.cert_file
+    if has_expired(place.certificate, datetime.now(UTC)):
+        return Finding(
+            f"does not accept the certificate in {own}: it has expired", ("renew it",)
+        )
     return Finding(
-        f"does not accept the certificate in {place.settings.cert_file}: {why}",
+        f"does not accept the certificate in {own}: {reason}",
         ("have one signed by the authority that etcd trusts (--trusted-ca-file)",),
     )
 

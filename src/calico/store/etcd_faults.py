@@ -16,7 +16,8 @@ from calico.model.errors import (
     StoreNotPermitted,
     Unavailable,
 )
-from calico.store.etcd_place import EtcdPlace, common_name
+from calico.store.etcd_certificate import common_name
+from calico.store.etcd_place import EtcdPlace
 
 _NOT_CONNECTED = (
     "failed to connect to all addresses",

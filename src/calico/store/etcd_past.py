@@ -52,7 +52,7 @@ def _last_change(client: EtcdClient, prefix: str) -> Revision:
     last = max((modified for _, modified in shared), default=NO_REVISION)
     if last <= present or all(is_within(section, prefix) for section, _ in shared):
         return max(last, present)
-    events = client.scan(scanned_prefix(prefix), Revision(present + 1), last)
+    events = client.scan_remembered(scanned_prefix(prefix), Revision(present + 1), last)
     return max(
         (at for at, each in events if is_shown(each.key, prefix)), default=present
     )
@@ -70,7 +70,9 @@ def read_history(
         return ()
     keys: dict[Revision, list[str]] = {}
     why: dict[Revision, tuple[Note, float]] = {}
-    for revision, each in client.scan(scanned_prefix(prefix), client.oldest(), last):
+    for revision, each in client.scan_remembered(
+        scanned_prefix(prefix), client.oldest(), last
+    ):
         if each.key.startswith(NOTE_PREFIX) and each.value is not None:
             with suppress(InvalidResource):
                 why[revision] = decode_note(each.value)

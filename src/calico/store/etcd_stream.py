@@ -19,7 +19,7 @@ from threading import Event, Thread
 
 import grpc
 
-from calico.model.errors import CalicoError, StoreNotPermitted, Unavailable
+from calico.model.errors import StoreNotPermitted, Unavailable
 from calico.model.names import Revision
 from calico.store.etcd_diagnosis import diagnose
 from calico.store.etcd_faults import (
@@ -70,7 +70,7 @@ class Sink:
     def __init__(
         self,
         deliver: Callable[[Events], None],
-        report: Callable[[CalicoError | None], None],
+        report: Callable[[BaseException | None], None],
         refuse: Callable[[Revision, Revision], None],
         tick: Callable[[], None],
     ) -> None:
@@ -118,6 +118,13 @@ class EtcdStream:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._follow_members()
+        except BaseException as error:  # noqa: BLE001 -- whoever reads raises it
+            # A watch that is dead must not look like one to which nothing happens.
+            self._sink.report(error)
+
+    def _follow_members(self) -> None:
         n_failures = 0
         while not self._is_closing.is_set():
             index = self._transport.choose()
@@ -156,8 +163,10 @@ class EtcdStream:
     def _take_answers(self, index: int, requests: "SimpleQueue[bytes | None]") -> bool:
         has_answered = False
         is_asked = True
+        # Where there is another member, one that is frozen costs a second.
+        first_patience = FIRST_TRY_S if len(self._place.endpoints) > 1 else TRY_S
         while not self._is_closing.is_set():
-            patience = SILENCE_S if has_answered else self._first_patience(index)
+            patience = SILENCE_S if has_answered else first_patience
             try:
                 found = self._answers.get(timeout=patience)
             except Empty:
@@ -178,9 +187,6 @@ class EtcdStream:
             if not self._take(decode_watch(found)):
                 return has_answered
         return has_answered
-
-    def _first_patience(self, index: int) -> float:
-        return TRY_S if len(self._place.endpoints) == 1 or index < 0 else FIRST_TRY_S
 
     def _take(self, answer: WatchAnswer) -> bool:
         """Take an answer; say whether the exchange goes on."""

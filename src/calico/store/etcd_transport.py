@@ -14,7 +14,7 @@ Not here: what the bytes mean.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 import grpc
 
@@ -47,7 +47,7 @@ _TRUSTED_S = 10.0
 _PAUSE_S = 0.1
 
 _OPTIONS = (
-    ("grpc.keepalive_time_ms", 5000),
+    ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 3000),
     # The one that makes a dead connection fail; the keep-alive time-out does not.
     ("grpc.http2.ping_timeout_ms", 3000),
@@ -262,13 +262,13 @@ def exchange(
 ) -> Exchange:
     """Begin an exchange of many messages, with a member that has a leader."""
     # Messages go through as bytes, which the stubs have no word for.
-    call: Callable[..., Exchange] = channel.stream_stream(method)
+    call = cast("Callable[..., Exchange]", channel.stream_stream(method))
     return call(requests, timeout=timeout, metadata=(("hasleader", "true"),))
 
 
 def _unary(method: str, request: bytes) -> Send[bytes]:
     def send(channel: grpc.Channel, timeout: float) -> bytes:
-        call: Callable[..., bytes] = channel.unary_unary(method)
+        call = cast("Callable[..., bytes]", channel.unary_unary(method))
         return call(request, timeout=timeout)
 
     return send

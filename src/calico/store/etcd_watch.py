@@ -13,11 +13,10 @@ from collections import deque
 from itertools import groupby
 from threading import Lock
 
-from calico.model.errors import CalicoError, Compacted, StoreWentBack
+from calico.model.errors import Compacted
 from calico.model.names import NO_REVISION, Revision
 from calico.store.etcd_client import EtcdClient
 from calico.store.etcd_keys import (
-    ID_KEY,
     NOTE_PREFIX,
     is_hidden,
     is_shown,
@@ -48,15 +47,20 @@ class EtcdWatch:
         self._revision = after
         self._lock = Lock()
         self._waiting: deque[Batch] = deque()
-        self._error: CalicoError | None = None
+        self._error: BaseException | None = None
         self._client = EtcdClient(place)
-        _, now = self._client.get(ID_KEY)
-        if after > now:
+        try:
+            self._client.look_at(after)
+        except Compacted as error:
+            self._error = error
+        except BaseException:
             self._client.close()
-            raise StoreWentBack(place.name, after, now)
-        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            raise
+        self._event = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         sink = Sink(self._deliver, self._report, self._refuse, self._wake)
-        self._stream: EtcdStream | None = EtcdStream(place, prefix, after, sink)
+        self._stream: EtcdStream | None = None
+        if self._error is None:
+            self._stream = EtcdStream(place, prefix, after, sink)
 
     @property
     def revision(self) -> Revision:
@@ -86,8 +90,10 @@ class EtcdWatch:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-            self._client.close()
+        self._client.close()
+        if self._event >= 0:
             os.close(self._event)
+            self._event = -1
 
     def _take_waiting(self) -> tuple[Batch, ...]:
         with self._lock:
@@ -110,7 +116,11 @@ class EtcdWatch:
             if kv.modified > self._revision
             and may_share(kv.key.removeprefix(NOTE_PREFIX), self._prefix)
         ]
-        if newer and not self._is_elsewhere(newer):
+        try:
+            if newer and not self._is_elsewhere(newer):
+                return
+        except Compacted:
+            # What is forgotten was not seen; the stream says so.
             return
         with self._lock:
             if not self._waiting and self._stream is not None:
@@ -135,7 +145,7 @@ class EtcdWatch:
             self._waiting.extend(batches)
         self._wake()
 
-    def _report(self, error: CalicoError | None) -> None:
+    def _report(self, error: BaseException | None) -> None:
         with self._lock:
             self._error = error
         self._wake()

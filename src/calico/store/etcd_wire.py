@@ -143,8 +143,13 @@ def range_request(  # noqa: PLR0913 -- as many fields as etcd's message has
     keys_only: bool = False,
     count_only: bool = False,
     newest_first: bool = False,
+    after: int = 0,
 ) -> bytes:
-    """Ask for a key, or for those from `first` to before `end`."""
+    """Ask for a key, or for those from `first` to before `end`.
+
+    With `after`, only those last put after that revision are in the answer; its
+    count is of all.
+    """
     order = (
         number(5, _SORT_DESCENDING) + number(6, _SORT_BY_MODIFIED)
         if newest_first
@@ -159,6 +164,7 @@ def range_request(  # noqa: PLR0913 -- as many fields as etcd's message has
             order,
             number(8, keys_only),
             number(9, count_only),
+            number(10, after + 1 if after else 0),
         )
     )
 

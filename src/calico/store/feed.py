@@ -18,9 +18,16 @@ from calico.model.errors import Compacted
 from calico.model.names import NO_REVISION, Revision
 from calico.model.snapshot import Resource, ResourceKey
 from calico.store.api import Batch, Listing, Store, Watch
-from calico.store.following import Following, StoreAnswers, StoreSilent
+from calico.store.following import (
+    Following,
+    StoreAnswers,
+    StoreSilent,
+    resync_spread,
+)
 from calico.store.known import COMPARE_EVERY_S, Known
 from calico.store.resources import decode_item
+
+_EMPTIED = "holds no policy any more: it was emptied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,9 @@ class PolicyFeed:
         memory: Path | None = None,
         compare_every_s: float = COMPARE_EVERY_S,
     ) -> None:
-        self._following = Following(open_store, "policy stays as it was", memory)
+        self._following = Following(
+            open_store, "policy stays as it was", self._is_same, memory
+        )
         self._seen: Revision | None = None
         self._known = Known(POLICY_PREFIXES, compare_every_s)
 
@@ -88,14 +97,15 @@ class PolicyFeed:
 
     def _follow(self, store: Store) -> Iterator[FeedEvent]:
         if self._seen is None:
-            yield self._read_everything(store)
+            yield from self._read_everything(store)
         try:
             while True:
                 difference = yield from self._watch(store)
                 yield EventsLost(difference)
-                yield self._read_everything(store)
+                yield from self._read_everything(store)
         except Compacted:
             self._seen = None
+            self._following.resync_spread_s = resync_spread(len(self._known))
             raise
 
     def _watch(self, store: Store) -> Generator[FeedEvent, None, str]:
@@ -123,18 +133,34 @@ class PolicyFeed:
             if self._known.is_much_removed(batches):
                 # Whoever empties a datastore empties it of who it is, too.
                 self._following.confirm(lambda store: store.store_id)
+                if self._known.is_emptied(batches):
+                    raise self._following.refuse(_EMPTIED)
             self._known.take(batches)
             yield _decode_changes(batches)
         self._seen = watch.revision
 
-    def _read_everything(self, store: Store) -> Everything:
+    def _read_everything(self, store: Store) -> Iterator[FeedEvent]:
         """Read all resources, and know from which revision on to watch."""
         everything, listing = _read_everything(store)
+        if self._known.n_keys and not listing.items:
+            raise self._following.refuse(_EMPTIED)
         if self._known.is_much_missing(listing.items):
-            everything, listing = self._following.confirm(_read_everything)
+            everything, listing = yield from self._following.confirm_later(
+                _read_with_revision, listing.revision
+            )
         self._known.replace(listing.items, listing.revision)
         self._seen = listing.revision
-        return everything
+        yield everything
+
+    def _is_same(self, store: Store, at: Revision) -> bool:
+        return self._known.is_as(store.list_prefix(POLICY_PREFIX, at).items)
+
+
+def _read_with_revision(
+    store: Store,
+) -> tuple[tuple[Everything, Listing], Revision]:
+    everything, listing = _read_everything(store)
+    return (everything, listing), listing.revision
 
 
 def _read_everything(store: Store) -> tuple[Everything, Listing]:

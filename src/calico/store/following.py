@@ -3,7 +3,8 @@
 A datastore that does not answer is said to be silent, and asked again after a
 pause. One that is suddenly another, is emptied, or is older than it has been,
 is not believed: what is known stays as it is until the node is started again.
-Whatever would take much away is confirmed by a second client first.
+Whatever would take much away is confirmed by a second client first, and what is
+missing altogether at a later revision: every status that a host writes makes one.
 
 Hosts that lose their datastore together come back apart: each pause has chance
 in it.
@@ -26,6 +27,10 @@ from calico.store.api import Store, T
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 RESYNC_SPREAD_S = 1.0
+KEYS_PER_RESYNC_S = 10_000
+"""So many keys are listed anew for each second of the spread."""
+
+_CONFIRM_EVERY_S = 1.0
 
 MEMORY_NAME = "datastore.id"
 """The file in the run directory that keeps which datastore a node follows."""
@@ -55,6 +60,15 @@ def pause_after(n_failures: int) -> float:
     return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(n_failures - 1, 16))
 
 
+def resync_spread(n_keys: int) -> float:
+    """Return how long those who lost so many keys together wait at most.
+
+    Each listing takes a datastore the longer the more there is, and all who
+    were away for too long want one.
+    """
+    return max(RESYNC_SPREAD_S, n_keys / KEYS_PER_RESYNC_S)
+
+
 def is_much(n_removed: int, n_known: int) -> bool:
     """Report whether a removal is so large that it wants to be confirmed."""
     return n_removed > max(_MANY, _MUCH * n_known)
@@ -76,26 +90,33 @@ class Following:
         open_store: Opens the datastore; called again after each failure.
         keeps: What stays as it was when the datastore is not believed, such as
             `policy stays as it was`.
+        is_same: Tells whether a store held at a revision what is known of it.
         memory: The file that keeps the datastore's identity beyond this
             process; without it, only this process knows.
 
     Attributes:
         n_failures: How often in a row it could not be read.
+        resync_spread_s: How long to wait at most before all is read anew.
     """
 
     def __init__(
         self,
         open_store: Callable[[], Store],
         keeps: str,
+        is_same: Callable[[Store, Revision], bool],
         memory: Path | None = None,
     ) -> None:
         self._open_store = open_store
         self._keeps = keeps
+        self._is_same = is_same
         self._memory = memory
         self._store_id = _recall(memory)
         self._seen = NO_REVISION
+        self._has_gone_back = False
+        self._refused: Unavailable | None = None
         self._n_resyncs = 0
         self.n_failures = 0
+        self.resync_spread_s = RESYNC_SPREAD_S
 
     def events(
         self, follow: Callable[[Store], Iterator[T]]
@@ -110,6 +131,8 @@ class Following:
             try:
                 yield from self._attach(follow)
             except Unavailable as error:
+                # A client may notice it by itself.
+                self._has_gone_back |= isinstance(error, StoreWentBack)
                 self.n_failures += 1
                 yield StoreSilent(str(error))
                 _pause(pause_after(self.n_failures))
@@ -139,6 +162,33 @@ class Following:
         finally:
             store.close()
 
+    def confirm_later(
+        self, read: Callable[[Store], tuple[T, Revision]], after: Revision
+    ) -> Generator[StoreSilent, None, T]:
+        """Read something once more, at a later revision.
+
+        Yields:
+            That until then nothing of it is believed.
+
+        Raises:
+            Unavailable: As for `confirm`.
+        """
+        self.n_failures += 1
+        yield StoreSilent(
+            f"the datastore: much of what it held is missing; {self._keeps} until a"
+            " later revision says the same"
+        )
+        while True:
+            value, revision = self.confirm(read)
+            if revision > after:
+                return value
+            time.sleep(_CONFIRM_EVERY_S)
+
+    def refuse(self, reason: str) -> Unavailable:
+        """Make the error that says why this datastore is believed no more."""
+        self._refused = Unavailable("the datastore", f"{reason}; {self._keeps}", _AGAIN)
+        return self._refused
+
     def _attach(self, follow: Callable[[Store], Iterator[T]]) -> Iterator[T]:
         store = self._open()
         try:
@@ -148,11 +198,13 @@ class Following:
                 except Compacted:
                     # We were away for too long, and so may others have been.
                     self._n_resyncs += 1
-                    _pause(RESYNC_SPREAD_S * 2.0 ** min(self._n_resyncs - 1, 5))
+                    _pause(self.resync_spread_s * 2.0 ** min(self._n_resyncs - 1, 5))
         finally:
             store.close()
 
     def _open(self) -> Store:
+        if self._refused is not None:
+            raise self._refused
         try:
             store = self._open_store()
         except Unavailable as error:
@@ -179,8 +231,21 @@ class Following:
                 _AGAIN,
             )
         current = store.list_prefix(READY_KEY).revision
-        if current < self._seen:
+        if current >= self._seen:
+            self._compare_pasts(store)
+        else:
             raise StoreWentBack("the datastore", self._seen, current, _AGAIN)
+
+    def _compare_pasts(self, store: Store) -> None:
+        """See that a datastore that had gone back has come back as it was."""
+        if not self._has_gone_back:
+            return
+        with suppress(Compacted):
+            if not self._is_same(store, self._seen):
+                raise self.refuse(
+                    f"has another past than at revision {self._seen}, which was seen"
+                )
+        self._has_gone_back = False
 
 
 def _pause(longest_s: float) -> None:

@@ -4,6 +4,7 @@ The key dies with a lease, so a host is live while its status is there. No
 agent compiles from it, so writing it starts nothing.
 """
 
+import time
 from collections.abc import Mapping
 
 from calico.codec.host_status import (
@@ -20,11 +21,20 @@ from calico.codec.keys import (
 )
 from calico.model.errors import Conflict, InvalidResource, LeaseExpired
 from calico.model.names import HostName, Revision
-from calico.store.api import Compare, LeaseId, Note, Put, Store, Transaction
+from calico.store.api import Batch, Compare, LeaseId, Note, Put, Store, Transaction
 
 TTL_S = 90.0
+RENEW_AFTER_S = 15.0
+"""A lease is prolonged at most so often: it costs as much as a status."""
 
-__all__ = ["TTL_S", "HostStatus", "HostStatusWriter", "read_live_hosts"]
+__all__ = [
+    "TTL_S",
+    "HostStatus",
+    "HostStatusWriter",
+    "list_live_hosts",
+    "note_host_changes",
+    "read_live_hosts",
+]
 
 
 def read_live_hosts(store: Store) -> Mapping[HostName, HostStatus | None]:
@@ -33,20 +43,49 @@ def read_live_hosts(store: Store) -> Mapping[HostName, HostStatus | None]:
     Raises:
         Unavailable: The store cannot be read.
     """
+    return list_live_hosts(store)[0]
+
+
+def list_live_hosts(
+    store: Store,
+) -> tuple[dict[HostName, HostStatus | None], Revision]:
+    """Read the status of every live host, and at which revision of the store.
+
+    Raises:
+        Unavailable: The store cannot be read.
+    """
+    listing = store.list_prefix(STATUS_HOST_PREFIX)
     found: dict[HostName, HostStatus | None] = {}
-    for item in store.list_prefix(STATUS_HOST_PREFIX).items:
-        host = decode_host_status_key(item.key)
-        if host is None:
-            continue
-        try:
-            found[host] = decode_host_status(item.value)
-        except InvalidResource:
-            found[host] = None
-    return found
+    for item in listing.items:
+        _note_status(found, item.key, item.value)
+    return found, listing.revision
+
+
+def note_host_changes(hosts: dict[HostName, HostStatus | None], batch: Batch) -> None:
+    """Make what is known of the live hosts agree with one revision more."""
+    for change in batch.changes:
+        _note_status(hosts, change.key, change.value)
+
+
+def _note_status(
+    hosts: dict[HostName, HostStatus | None], key: str, value: bytes | None
+) -> None:
+    host = decode_host_status_key(key)
+    if host is None:
+        return
+    if value is None:
+        hosts.pop(host, None)
+        return
+    try:
+        hosts[host] = decode_host_status(value)
+    except InvalidResource:
+        hosts[host] = None
 
 
 class HostStatusWriter:
-    """Write one host's status, each time for another `TTL_S` seconds.
+    """Write one host's status, each time for `TTL_S` seconds, nearly.
+
+    It lasts at least `TTL_S` less `RENEW_AFTER_S` from a writing on.
 
     Args:
         store: Used by this thread only.
@@ -61,6 +100,7 @@ class HostStatusWriter:
         self._store = store
         self._host = host
         self._lease: LeaseId | None = None
+        self._renewed_at = 0.0
         self._note = Note("agent", host, "calico agent", "host status")
         self._written: tuple[Revision, bytes] | None = None
 
@@ -76,11 +116,12 @@ class HostStatusWriter:
         """
         if self._lease is not None:
             try:
-                self._store.keep_alive(self._lease)
+                self._renew(self._lease)
                 return self._put(status, self._lease)
             except LeaseExpired:
                 self._lease = None
                 self._written = None
+        self._renewed_at = time.monotonic()
         self._lease = self._store.grant(TTL_S)
         return self._put(status, self._lease)
 
@@ -109,6 +150,12 @@ class HostStatusWriter:
         if self._lease is not None:
             self._store.revoke(self._lease)
             self._lease = None
+
+    def _renew(self, lease: LeaseId) -> None:
+        now = time.monotonic()
+        if now - self._renewed_at >= RENEW_AFTER_S:
+            self._store.keep_alive(lease)
+            self._renewed_at = now
 
     def _put(self, status: HostStatus, lease: LeaseId) -> bool:
         value = encode_host_status(status)

@@ -3,8 +3,13 @@
 A datastore can lose an event. So the keys that are known are compared with
 those that are there from time to time: what has changed since the last time,
 and how many there are.
+
+A comparison costs the datastore as much as a listing of the keys, for each that
+follows it. So its time grows with their number, and is another one for each
+that began together.
 """
 
+import random
 import time
 from collections.abc import Sequence
 from itertools import chain
@@ -15,8 +20,23 @@ from calico.store.api import Batch, KeyValue, Store, Survey
 from calico.store.following import is_much
 
 COMPARE_EVERY_S = 600.0
+"""How often to compare up to `COMPARE_KEYS` keys."""
 
+COMPARE_KEYS = 10_000
+"""So many keys are compared that often; more of them in proportion less often."""
+
+_JITTER = 0.2
 _LOOK_AGAIN_S = 5.0
+
+
+def compare_every(every_s: float, n_keys: int) -> float:
+    """Return in how many seconds to compare so many keys again.
+
+    Args:
+        every_s: For up to `COMPARE_KEYS` keys.
+        n_keys: How many are known.
+    """
+    return every_s * max(1.0, n_keys / COMPARE_KEYS)
 
 
 class Known:
@@ -36,14 +56,23 @@ class Known:
         self._revisions: dict[int, Revision] = {}
         self._compared = NO_REVISION
         self._is_suspicious = False
-        self._due = time.monotonic() + every_s
+        self._due = time.monotonic() + self._pause_s()
+
+    def __len__(self) -> int:
+        """Return how many keys are known."""
+        return len(self._revisions)
+
+    @property
+    def n_keys(self) -> int:
+        """How many keys are known."""
+        return len(self._revisions)
 
     def replace(self, items: Sequence[KeyValue], revision: Revision) -> None:
         """Take up all there is at a revision, and nothing else."""
         self._revisions = {hash(kv.key): kv.modified for kv in items}
         self._compared = revision
         self._is_suspicious = False
-        self._due = time.monotonic() + self._every_s
+        self._due = time.monotonic() + self._pause_s()
 
     def take(self, batches: Sequence[Batch]) -> None:
         """Take up changes."""
@@ -53,6 +82,18 @@ class Known:
                     self._revisions.pop(hash(change.key), None)
                 else:
                     self._revisions[hash(change.key)] = batch.revision
+
+    def is_as(self, items: Sequence[KeyValue]) -> bool:
+        """Report whether a listing shows what is known, and nothing else."""
+        return self._revisions == {hash(kv.key): kv.modified for kv in items}
+
+    def is_emptied(self, batches: Sequence[Batch]) -> bool:
+        """Report whether changes put nothing and leave nothing."""
+        changes = [change for batch in batches for change in batch.changes]
+        removed = {hash(change.key) for change in changes}
+        return all(c.value is None for c in changes) and removed.issuperset(
+            self._revisions
+        )
 
     def is_much_removed(self, batches: Sequence[Batch]) -> bool:
         """Report whether changes take so much away that they need confirmation."""
@@ -66,9 +107,8 @@ class Known:
 
     def is_much_missing(self, items: Sequence[KeyValue]) -> bool:
         """Report whether a listing lacks so much that it needs confirmation."""
-        listed = {hash(kv.key) for kv in items}
-        n_missing = sum(1 for known in self._revisions if known not in listed)
-        return is_much(n_missing, len(self._revisions))
+        missing = self._revisions.keys() - {hash(kv.key) for kv in items}
+        return is_much(len(missing), len(self._revisions))
 
     def due_in(self) -> float:
         """Return in how many seconds to compare."""
@@ -89,13 +129,17 @@ class Known:
         difference = self._difference(surveys)
         was_suspicious = self._is_suspicious
         self._is_suspicious = difference is not None
-        pause_s = self._every_s
+        pause_s = self._pause_s()
         if difference is None:
             self._compared = min(each.revision for each in surveys)
         else:
             pause_s = min(pause_s, _LOOK_AGAIN_S)
         self._due = time.monotonic() + pause_s
         return difference if was_suspicious else None
+
+    def _pause_s(self) -> float:
+        pause_s = compare_every(self._every_s, len(self._revisions))
+        return pause_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 -- no secret
 
     def _difference(self, surveys: Sequence[Survey]) -> str | None:
         wrong = [

@@ -105,10 +105,6 @@ class MemoryStore:
         """Count the keys below a prefix, and say which are newer than a revision."""
         return survey_of(self.list_prefix(prefix), after)
 
-    def list_keys(self, prefix: str) -> Listing:
-        """Return the keys below a prefix with their revisions."""
-        return self.list_prefix(prefix)
-
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none."""
         with self._lock:
@@ -186,6 +182,13 @@ class MemoryStore:
 
     def verify(self) -> None:
         """Do nothing: memory is taken to be undamaged."""
+
+    def tidy(self, now_s: float) -> None:
+        """Do nothing: memory forgets when it ends."""
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say nothing: there is no server."""
+        return ()
 
     def close(self) -> None:
         """Do nothing: others may still use the same store."""

@@ -22,7 +22,7 @@ from calico.model.routing import (
     RoutingSnapshot,
 )
 from calico.model.snapshot import PoolKey
-from calico.store.api import Batch, Store, Watch
+from calico.store.api import Batch, KeyValue, Store, Watch
 from calico.store.following import Following, StoreAnswers, StoreSilent
 from calico.store.known import COMPARE_EVERY_S, Known
 from calico.store.routing import (
@@ -69,7 +69,9 @@ class RoutingFeed:
         memory: Path | None = None,
         compare_every_s: float = COMPARE_EVERY_S,
     ) -> None:
-        self._following = Following(open_store, "routes stay as they were", memory)
+        self._following = Following(
+            open_store, "routes stay as they were", self._is_same, memory
+        )
         self._seen: dict[str, Revision] = {}
         self._resources: dict[RoutingKey, RoutingResource] = {}
         # What was taken in and not told yet; it outlives a failure in between.
@@ -84,7 +86,7 @@ class RoutingFeed:
         try:
             while True:
                 if not self._seen:
-                    yield self._read_everything(store)
+                    yield from self._read_everything(store)
                 yield from self._watch(store)
                 # Something was lost.
                 self._seen = {}
@@ -92,15 +94,20 @@ class RoutingFeed:
             self._seen = {}
             raise
 
-    def _read_everything(self, store: Store) -> RoutingRead:
+    def _read_everything(self, store: Store) -> Generator[RoutingEvent]:
         items, revision = list_routing(store)
         if self._known.is_much_missing(items):
-            items, revision = self._following.confirm(list_routing)
+            items, revision = yield from self._following.confirm_later(
+                _list_with_revision, revision
+            )
         self._known.replace(items, revision)
         self._resources = decode_all(items)
         self._seen = dict.fromkeys(ROUTING_PREFIXES, revision)
         self._changed = set()
-        return RoutingRead(self._resources, None)
+        yield RoutingRead(self._resources, None)
+
+    def _is_same(self, store: Store, at: Revision) -> bool:
+        return self._known.is_as(list_routing(store, at)[0])
 
     def _watch(self, store: Store) -> Generator[RoutingEvent]:
         """Follow the changes, until it turns out that some were lost."""
@@ -156,3 +163,10 @@ class RoutingFeed:
         else:
             self._resources[key] = value
         return True
+
+
+def _list_with_revision(
+    store: Store,
+) -> tuple[tuple[list[KeyValue], Revision], Revision]:
+    found = list_routing(store)
+    return found, found[1]

@@ -87,11 +87,6 @@ class SqliteStore:
         """Count the keys below a prefix, and say which are newer than a revision."""
         return survey_of(self.list_prefix(prefix), after)
 
-    def list_keys(self, prefix: str) -> Listing:
-        """Return the keys below a prefix with their revisions."""
-        # Values cost next to nothing here, and their checksums are looked at.
-        return self.list_prefix(prefix)
-
     def commit(self, transaction: Transaction) -> Revision:
         """Make a transaction's changes, all or none, and durable."""
         with self._session.writing() as pen:
@@ -151,6 +146,13 @@ class SqliteStore:
         """Read everything once and make sure that it is undamaged."""
         with self._session.reading() as connection:
             verify_all(connection)
+
+    def tidy(self, now_s: float) -> None:
+        """Do nothing: every write forgets some of what is old."""
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say nothing: there is no server."""
+        return ()
 
     def close(self) -> None:
         """Free what the store holds; closing twice is allowed."""

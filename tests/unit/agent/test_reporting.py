@@ -19,7 +19,7 @@ def reporting(tmp_path: Path) -> Reporting:
     return Reporting(
         host,
         Journal.open(tmp_path),
-        Publisher(MemoryStore, host, lambda _: None),
+        Publisher(MemoryStore, host, lambda _: None, lambda _: None),
         Sources(lambda: (), list, dict, table_is_owned=True),
         CutFile(tmp_path),
     )

@@ -16,7 +16,18 @@ from calico.store.open import open_store
 # These need workloads or files, or change the network; their examples are run
 # elsewhere.
 WITH_A_NETWORK = {
-    *("container", "drops", "explain", "lab", "node", "status", "test", "wait"),
+    *(
+        "checksystem",
+        "container",
+        "diags",
+        "drops",
+        "explain",
+        "lab",
+        "node",
+        "status",
+        "test",
+        "wait",
+    ),
 }
 EXAMPLES = [
     (name, example) for name in SUMMARIES for example in load_group(name).examples

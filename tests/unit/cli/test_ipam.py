@@ -1,11 +1,13 @@
 """`calicoctl ipam` and `pool` on addresses that are given away."""
 
+import json
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from command_lines import HOSTNAME, Outcome, environment, run_here
+from command_lines import HOSTNAME, ROOT, Outcome, environment, run_here
 
+from calico.cli import ipam_check
 from calico.ipam import release
 from calico.ipam.assign import Claim, assign
 from calico.model.block import Attributes
@@ -72,3 +74,99 @@ def test_pool_whose_removal_was_disturbed_shows_that_it_is_disabled(
     assert "| 10.0.0.0/24 | disabled |" in shown.out
     assert run_here(["pool", "remove", "10.0.0.0/24"], data).code == 0
     assert run_here(["pool", "show", "-o", "name"], data).out == ""
+
+
+def leave_leak(data: Path) -> None:
+    """Take an address as a command does that is killed before its endpoint."""
+    take(data, Attributes(f"{HOSTNAME}.namespace.w.e", {"time": "then"}))
+
+
+def test_leak_is_found_and_mended(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ipam_check, "SECOND_LOOK_AFTER_S", 0.0)
+    assert run_here(["ipam", "check"], data).out.endswith("Everything fits.\n")
+    leave_leak(data)
+    found = run_here(["ipam", "check"], data)
+    assert found.code == 1
+    assert found.out.startswith("Checked 1 address in 1 block, and 0 endpoints.\n")
+    assert (
+        f"{ADDRESS}: address that no endpoint has:"
+        f" taken under {HOSTNAME}.namespace.w.e, of which there is no endpoint,"
+        " at then\n"
+    ) in found.out
+    assert "`calicoctl ipam check --repair` mends what is safe" in found.out
+    assert run_here(["ipam", "check", "-o", "name"], data).out == f"{ADDRESS}\n"
+    assert run_here(["ipam", "info", ADDRESS], data).out.startswith('{"handle"')
+
+    mended = run_here(["ipam", "check", "--repair", "-o", "json"], data)
+    assert mended.code == 0
+    assert mended.err == (
+        "1 address without an endpoint: waiting 0 s to see which of them stay so.\n"
+    )
+    value = json.loads(mended.out)
+    assert (value["n_mended"], value["n_left"]) == (2, 0)
+    kinds = [each["kind"] for each in value["findings"]]
+    # Nothing else is known of this host, so its empty block goes as well.
+    assert kinds == ["leak", "gone-host"]
+    assert run_here(["ipam", "check"], data).code == 0
+    info = run_here(["ipam", "info", ADDRESS], data)
+    assert info.out == f"IP {ADDRESS} is not currently assigned\n"
+
+
+def test_pools_blocks_and_owner_of_an_address_are_shown(data: Path) -> None:
+    leave_leak(data)
+    pools = run_here(["ipam", "show"], data)
+    assert "| 10.0.0.0/24 | 256  |  1   | 255  |   1    |" in pools.out
+    blocks = json.loads(run_here(["ipam", "show", "--blocks", "-o", "json"], data).out)
+    assert blocks == [
+        {
+            "cidr": "10.0.0.0/26",
+            "pool": "10.0.0.0/24",
+            "host": HOSTNAME,
+            "strict": False,
+            "used": 1,
+            "free": 63,
+            "borrowed": 0,
+        }
+    ]
+    assert f"| 10.0.0.0/26 | 10.0.0.0/24 | {HOSTNAME} |  1   |  63  |    0     |" in (
+        run_here(["ipam", "show", "--blocks"], data).out
+    )
+    shown = run_here(["ipam", "show", f"--ip={ADDRESS}"], data)
+    assert shown == Outcome(
+        0,
+        f"IP {ADDRESS} is allocated\n  handle: {HOSTNAME}.namespace.w.e\n  time: then\n"
+        f"  block: 10.0.0.0/26, of host {HOSTNAME}\n  pool: 10.0.0.0/24\n",
+        "",
+    )
+    outside = run_here(["ipam", "show", "--ip=192.0.2.1"], data)
+    assert outside.out == "IP 192.0.2.1 is not allocated\n  pool: none\n"
+    assert run_here(["ipam", "show", "--ip=x"], data) == Outcome(
+        1, "", "Invalid IP address specified.\n"
+    )
+
+
+def test_removal_of_a_pool_in_use_says_what_stays(data: Path) -> None:
+    leave_leak(data)
+    removed = run_here(["pool", "remove", "10.0.0.0/24"], data)
+    assert removed.code == 0
+    assert removed.out.endswith("Deleted IP Pool\n")
+    assert removed.err.startswith(
+        "1 address of 10.0.0.0/24 stays allocated, in 1 block: workloads"
+    )
+    shown = run_here(["ipam", "show"], data)
+    assert "Outside every pool: 1 address used, in 1 block;" in shown.out
+    blocks = json.loads(run_here(["ipam", "show", "--blocks", "-o", "json"], data).out)
+    assert [(each["pool"], each["host"]) for each in blocks] == [(None, None)]
+
+
+def test_commands_of_the_guide_work(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ipam_check, "SECOND_LOOK_AFTER_S", 0.0)
+    assert run_here(["pool", "add", "192.168.0.0/16"], data).code == 0
+    text = (ROOT / "docs" / "guide" / "addresses.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("./calicoctl ")]
+    assert len(lines) == 6
+    for line in lines:
+        outcome = run_here(line.split()[1:], data)
+        assert (outcome.code, outcome.err) == (0, ""), line

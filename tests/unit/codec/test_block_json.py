@@ -10,6 +10,7 @@ from calico.codec.block_json import (
     decode_ipam_config,
     encode_block,
     encode_handle,
+    is_plainly_full,
 )
 from calico.model.block import Attributes, Handle, IpamConfig, make_block
 from calico.model.errors import InvalidResource
@@ -113,3 +114,41 @@ def test_config_has_the_usual_values_where_it_says_nothing() -> None:
 def test_config_with_another_word_is_refused() -> None:
     with pytest.raises(InvalidResource):
         decode_ipam_config(b'{"strict_affinity": 1}')
+
+
+def test_block_is_told_to_be_full_without_being_read() -> None:
+    full = replace(
+        FRESH,
+        allocations=(0,) * 64,
+        unallocated=(),
+        attributes=(Attributes("h"),),
+    )
+    assert is_plainly_full(encode_block(full))
+    assert not is_plainly_full(encode_block(USED))
+    assert decode_block(CIDR, encode_block(full)) == full
+
+
+@pytest.mark.parametrize(
+    ("attributes", "where"),
+    [
+        ({"handle_id": "h", "secondary": {"n": 1}}, "$.attributes[1].secondary.n"),
+        ({"handle_id": 1, "secondary": {}}, "$.attributes[1].handle_id"),
+        ({"handle_id": "h", "other": {}}, "$.attributes[1].other"),
+        ([], "$.attributes[1]"),
+    ],
+)
+def test_unusual_attributes_are_refused_where_they_stand(
+    attributes: object, where: str
+) -> None:
+    value = json.loads(encode_block(USED))
+    value["attributes"][1] = attributes
+    with pytest.raises(InvalidResource) as refused:
+        decode_block(CIDR, json.dumps(value).encode())
+    assert refused.value.where == where
+
+
+def test_attributes_without_handle_or_anything_else_are_read() -> None:
+    value = json.loads(encode_block(USED))
+    value["attributes"] = [{"handle_id": None}, {"handle_id": "h", "secondary": None}]
+    block = decode_block(CIDR, json.dumps(value).encode())
+    assert block.attributes == (Attributes(), Attributes("h"))

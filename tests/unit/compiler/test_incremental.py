@@ -156,6 +156,38 @@ def test_keys_that_decide_nothing_move_the_revision(
     assert delta.revision == 9
 
 
+Q = ProfileId("Q")
+FOREIGN = endpoint(endpoint_key(1, OTHER), "10.0.0.3")
+ELSEWHERE: list[tuple[ResourceKey, Resource | None]] = [
+    (ProfileTagsKey(Q), (TagName("blue"),)),
+    (ProfileRulesKey(Q), FROM_RED),
+    (ProfileLabelsKey(Q), {"role": "db"}),
+    (FOREIGN.key, replace(FOREIGN, profile_ids=(Q,))),
+    (FOREIGN.key, replace(FOREIGN, profile_ids=(Q, ProfileId("R")))),
+    (FOREIGN.key, None),
+    (SettingKey("DefaultEndpointToHostAction", OTHER), "ACCEPT"),
+    (ProfileRulesKey(Q), ANY),
+    (ProfileTagsKey(Q), None),
+    (ProfileLabelsKey(Q), None),
+]
+
+
+def test_change_elsewhere_compiles_nothing(compiler: HostCompiler) -> None:
+    before = compiler.state()
+    assert before.profiles.keys() == {P}
+    assert TagSetId(RED, Family.V4) in before.tag_sets
+    for number, (key, value) in enumerate(ELSEWHERE, start=5):
+        compiler.set_resource(key, value, Revision(number))
+        after = replace(before, revision=Revision(number))
+        assert compiler.turn() == diff(before, after)
+    after = compiler.state()
+    assert all(after.profiles[p] is each for p, each in before.profiles.items())
+    assert all(after.pipelines[key] is each for key, each in before.pipelines.items())
+    assert all(after.tag_sets[key] is each for key, each in before.tag_sets.items())
+    compiler.set_resource(FOREIGN.key, FOREIGN, Revision(100))
+    assert compiler.turn().tag_sets.keys() == {TagSetId(RED, Family.V4)}
+
+
 def test_older_revision_does_not_turn_back_the_newest(compiler: HostCompiler) -> None:
     compiler.set_resource(RULES, ANY, Revision(2))
     assert compiler.turn().revision == 4

@@ -14,7 +14,7 @@ from calico.codec.keys import (
     ipam_block_key,
     ipam_handle_key,
 )
-from calico.ipam.assign import Claim, assign, assign_next
+from calico.ipam.assign import Assigner, Claim, assign, assign_next
 from calico.ipam.errors import (
     AlreadyAssigned,
     BlockOfAnotherHost,
@@ -406,8 +406,8 @@ def test_full_cluster_is_searched_a_block_at_a_time() -> None:
     write(store, pool_put(pool))
     for n in range(64):
         host = "full" if n < 40 else "other"
-        for address in list(pool)[64 * n : 64 * n + (64 if n < 60 else 63)]:
-            assign(store, address, claim(host))
+        for ordinal in range(64 if n < 60 else 63):
+            assign(store, pool[64 * n + ordinal], claim(host))
     found = {take(store, "full") for _ in range(4)}
     assert found == {pool[64 * n + 63] for n in range(60, 64)}
     with pytest.raises(Exhausted):
@@ -438,3 +438,23 @@ def test_interrupted_removal_of_a_pool_goes_on() -> None:
     store.n_left = 100
     assert release_pool(store, pool, NOTE) == (200, 200)
     assert not any("/host/" in key for key in keys(store))
+
+
+def test_process_that_stays_looks_where_it_was_and_believes_nothing(
+    store: Store,
+) -> None:
+    assigner = Assigner(store)
+    taken = [assigner.assign_next(Family.V4, claim("a")) for _ in range(65)]
+    assert len(set(taken)) == 65
+    (first, *_, second) = map(block_of, taken)
+    assert first != second
+    # The block is nobody's any more: another one becomes the host's.
+    release_host(store, HostName("a"), NOTE)
+    assert block_of(take(store, "b")) not in {first, second}
+    another = assigner.assign_next(Family.V4, claim("a"))
+    assert block_of(another) not in {first, second}
+    # So is one that is gone altogether.
+    release(store, [another], NOTE)
+    release_host(store, HostName("a"), NOTE)
+    again = assigner.assign_next(Family.V4, claim("a"))
+    assert ipam_affinity_key(HostName("a"), block_of(again)) in keys(store)

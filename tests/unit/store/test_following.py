@@ -25,9 +25,11 @@ from calico.store.api import (
 from calico.store.feed import Changes, EventsLost, Everything, FeedEvent, PolicyFeed
 from calico.store.following import (
     MEMORY_NAME,
+    StoreAnswers,
     StoreSilent,
     forget_datastore,
     is_much,
+    resync_spread,
 )
 from calico.store.memory import MemoryStore
 
@@ -48,6 +50,15 @@ def store() -> MemoryStore:
     _commit(filled, Put(READY_KEY, b"true"))
     _commit(filled, *(Put(_tags(n), b"[]") for n in range(N_MANY)))
     return filled
+
+
+@pytest.mark.parametrize(
+    ("n_keys", "expected_s"), [(0, 1.0), (10_000, 1.0), (100_000, 10.0)]
+)
+def test_more_keys_are_read_anew_over_a_longer_time(
+    n_keys: int, expected_s: float
+) -> None:
+    assert resync_spread(n_keys) == expected_s
 
 
 class Opened:
@@ -159,12 +170,17 @@ def test_listing_that_lacks_much_is_read_again(store: MemoryStore) -> None:
     with _follow(opened) as events:
         first = next(events)
         faulty.listings.append(half)
-        second = next(events)
+        held = next(events)
         assert isinstance(first, Everything)
+        assert isinstance(held, StoreSilent)
+        assert "much of what it held is missing" in held.reason
+        assert faulty.listings == [], "the faulty listing was shown"
+        # It shows all again; that counts from a later revision on.
+        _commit(store, Put("/calico/felix/v1/host/h/status", b"{}"))
+        second = next(events)
         assert isinstance(second, Everything)
         assert second.items == first.items
-        assert faulty.listings == [], "the faulty listing was shown"
-        assert opened.n_opened == 2
+        assert next(events) == StoreAnswers()
 
 
 def test_events_that_were_lost_are_found_and_read(store: MemoryStore) -> None:

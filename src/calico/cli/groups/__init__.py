@@ -10,7 +10,7 @@ SUMMARIES: Mapping[str, str] = {
     "endpoint": "endpoints, and the profiles they list",
     "container": "workloads of this host, their addresses and profiles",
     "pool": "pools that addresses come from",
-    "ipam": "which addresses are given away",
+    "ipam": "which addresses are given away, and what does not fit",
     "bgp": "whom the hosts exchange routes with",
     "node": "this host's agent: start, stop, show, remove",
     "status": "how this host's agent is, and what could not be used",
