@@ -93,6 +93,12 @@ class Cluster:
         listed = json.loads(self.space(place).run(*argv) or "[]")
         return {each["dst"]: each.get("gateway", "") for each in listed}
 
+    def await_route(self, place: str, destination: str, gateway: str) -> None:
+        """Wait until a place sends a destination to a gateway."""
+        assert until(lambda: self.routes(place).get(destination) == gateway), (
+            f"{destination} of {place}: {self.routes(place)}"
+        )
+
     # What it consists of.
 
     def pids(self, place: str, word: str) -> set[int]:

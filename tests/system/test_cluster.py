@@ -55,15 +55,17 @@ def test_hosts_have_blocks_of_their_own_and_announce_them(three: Cluster) -> Non
     assert len(set(addresses)) == len(addresses)
     for host in hosts:
         for other in hosts:
-            routes = three.routes(host)
             blocks = {
                 ip_network(f"{each.ipv4}/26", strict=False) for each in added[other]
             }
             for block in blocks if other != host else ():
-                assert routes[str(block)] == f"172.31.0.{other[-1]}"
+                three.await_route(host, str(block), f"172.31.0.{other[-1]}")
             # The block is announced, and not its addresses.
             if other != host:
-                assert not {str(each.ipv4) for each in added[other]} & routes.keys()
+                assert (
+                    not {str(each.ipv4) for each in added[other]}
+                    & three.routes(host).keys()
+                )
     asked = three.probe("ipam2-host1-0", "ipam2-host3-1", "icmp")
     assert asked == ["allowed"]
 
@@ -83,8 +85,8 @@ def test_moved_endpoint_is_reached_at_its_new_host(three: Cluster) -> None:
     assert three.probe("friend3", "moved3", "tcp", "80") == ALLOWED
     assert three.probe("other3", "moved3", "tcp", "80") == DENIED
     # The block stays the first host's; the address alone is led elsewhere.
-    assert three.routes("host3")["192.168.77.0/26"] == "172.31.0.1"
-    assert three.routes("host3")["192.168.77.1"] == "172.31.0.2"
+    three.await_route("host3", "192.168.77.0/26", "172.31.0.1")
+    three.await_route("host3", "192.168.77.1", "172.31.0.2")
 
 
 def test_pool_is_added_and_removed_while_its_addresses_are_used(
@@ -175,7 +177,7 @@ def test_host_leaves_and_comes_back_under_another_name(three: Cluster) -> None:
     gone = three.add("gone7", "host3", "LEAVE7")
     block = str(ip_network(f"{gone.ipv4}/26", strict=False))
     assert three.probe("friend7", "gone7", "icmp") == ["allowed"]
-    assert three.routes("host1")[block] == "172.31.0.3"
+    three.await_route("host1", block, "172.31.0.3")
     with Prober(target, PORT, (friend,)) as prober:
         prober.pass_more("friend7")
         three.done("host3", "node", "stop", "--force")
@@ -218,7 +220,7 @@ def test_without_a_mesh_the_global_peer_is_the_way(three: Cluster) -> None:
     three.add("other8", "host1", "OTHER8")
     far = three.add("b8", "host2", "MESH8")
     block = str(ip_network(f"{far.ipv4}/26", strict=False))
-    assert three.routes("host1")[block] == "172.31.0.2"
+    three.await_route("host1", block, "172.31.0.2")
     assert "node-to-node mesh" in three.done("host1", "status")
     three.done("host1", "bgp", "node-mesh", "off")
     try:
