@@ -11,6 +11,7 @@ from calico.cli.parse import Command
 from calico.cli.refusal import Refused, paragraph
 from calico.cli.usage import show_word
 from calico.codec.json_text import Json
+from calico.model.errors import Unavailable
 from calico.settings import BadAuthority, Settings
 from calico.store.api import Note, Store
 
@@ -30,6 +31,7 @@ class Call:
     environ: Mapping[str, str]
     _settings: Settings | None = field(default=None, init=False)
     _store: Store | None = field(default=None, init=False)
+    _unavailable: Unavailable | None = field(default=None, init=False)
 
     def word(self, name: str) -> str:
         """Return the word in a slot that every line of this form has."""
@@ -99,12 +101,19 @@ class Call:
         Raises:
             Unavailable: It cannot be reached, refuses us, or does not exist.
         """
+        if self._unavailable is not None:
+            # To find that out a second time takes as long again.
+            raise self._unavailable
         if self._store is None:
             from calico.store.open import (  # noqa: PLC0415 -- some need none
                 open_existing_store,
             )
 
-            self._store = open_existing_store(self.settings)
+            try:
+                self._store = open_existing_store(self.settings)
+            except Unavailable as error:
+                self._unavailable = error
+                raise
         return self._store
 
     def note(self) -> Note:
