@@ -305,7 +305,7 @@ def test_watch_does_not_go_on_in_an_etcd_that_was_swapped(
             while True:
                 assert watch.read(DEADLINE_S) == ()
 
-        with pytest.raises(Unavailable, match="is another datastore|but has been at"):
+        with pytest.raises(Unavailable, match=r"is another datastore|but has been at"):
             read_until_refused()
     finally:
         watch.close()
