@@ -46,8 +46,8 @@ from overlay_cluster import (
 
 from calico.control.client import ask_counters, ask_drops
 from calico.control.drops import DropReason
+from calico.ipam.handles import tunnel_handle
 from calico.ipam.release import read_attributes, release_handle
-from calico.ipam.tunnel import tunnel_handle
 from calico.ir.origin import Fixed
 from calico.ir.packet import Elsewhere, Packet
 from calico.ir.tunnel import VXLAN_ID, VXLAN_PORT

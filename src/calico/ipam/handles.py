@@ -31,8 +31,8 @@ def handle_prefix(
     return f"{host}.{orchestrator}.{workload}."
 
 
-def host_handle(host: HostName) -> str:
-    """Return the handle of the addresses that a host has itself, for a tunnel."""
+def tunnel_handle(host: HostName) -> str:
+    """Return the handle that the addresses a host has itself are taken under."""
     return f"{host}.calico.tunnel.address"
 
 

@@ -15,7 +15,7 @@ from calico.codec.keys import (
     decode_ipam_handle_key,
 )
 from calico.codec.rule_parts import parse_address
-from calico.ipam.handles import endpoint_handle, host_handle
+from calico.ipam.handles import endpoint_handle, tunnel_handle
 from calico.model.block import Block, Handle
 from calico.model.endpoint import WorkloadEndpoint
 from calico.model.errors import Compacted, InvalidResource, Unavailable
@@ -126,7 +126,7 @@ def make_survey(ipam: Listing, others: Iterable[KeyValue]) -> Survey:
         pools=people.pools,
         users={a: tuple(keys) for a, keys in people.users.items()},
         of_hosts=frozenset(people.of_hosts),
-        handles_of_hosts=frozenset(map(host_handle, people.hosts)),
+        handles_of_hosts=frozenset(map(tunnel_handle, people.hosts)),
         owners={endpoint_handle(key): key for key in people.endpoints},
         endpoints=people.endpoints,
         obscure=tuple(people.obscure),

@@ -14,6 +14,7 @@ from calico.codec.keys import encode_key, ipam_block_key, ipam_handle_key
 from calico.ipam.assign import Claim, assign_next
 from calico.ipam.blocks import allocated_under
 from calico.ipam.errors import Exhausted
+from calico.ipam.handles import tunnel_handle
 from calico.ipam.ledger import Ledger
 from calico.ipam.release import release_handle
 from calico.model.block import Attributes, Block
@@ -31,11 +32,6 @@ from calico.store.api import (
     View,
 )
 from calico.store.resources import delete_resource, put_resource
-
-
-def tunnel_handle(host: HostName) -> str:
-    """Return the handle that a host's own addresses are taken under."""
-    return f"{host}.calico.tunnel.address"
 
 
 def keep_tunnel_addresses(

@@ -17,7 +17,7 @@ from calico.codec.keys import (
 from calico.ipam.assign import Claim, assign, assign_next
 from calico.ipam.check import Kind, check
 from calico.ipam.errors import NotHeld
-from calico.ipam.handles import endpoint_handle, hold, host_handle
+from calico.ipam.handles import endpoint_handle, hold, tunnel_handle
 from calico.ipam.mend import Mender, Outcome
 from calico.ipam.release import read_attributes, release, release_handle
 from calico.ipam.survey import read_survey
@@ -396,7 +396,7 @@ def test_address_that_a_host_has_itself_is_a_leak_once_the_host_is_gone() -> Non
     world = World()
     taken: list[Address] = []
     for host in ("h1", "gone"):
-        handle = host_handle(HostName(host))
+        handle = tunnel_handle(HostName(host))
         claim = Claim(HostName(host), Attributes(handle), NOTE)
         taken.append(assign_next(world.store, Family.V4, claim, POOL))
     assert world.found() == [(Kind.LEAK, str(taken[1]))]

@@ -8,13 +8,10 @@ from calico.codec.keys import encode_key, ipam_handle_key
 from calico.ipam.assign import Claim, assign, assign_next
 from calico.ipam.check import check
 from calico.ipam.errors import BlockOfAnotherHost, Exhausted
+from calico.ipam.handles import tunnel_handle
 from calico.ipam.release import read_attributes, release_handle
 from calico.ipam.survey import read_survey
-from calico.ipam.tunnel import (
-    keep_tunnel_addresses,
-    release_tunnel_addresses,
-    tunnel_handle,
-)
+from calico.ipam.tunnel import keep_tunnel_addresses, release_tunnel_addresses
 from calico.model.block import Attributes, block_of
 from calico.model.errors import Conflict
 from calico.model.names import HostName, Revision
