@@ -46,7 +46,8 @@ _AVOIDED_S = 10.0
 _TRUSTED_S = 10.0
 _PAUSE_S = 0.1
 
-_OPTIONS = (
+CHANNEL_OPTIONS = (
+    # etcd ends a connection that is pinged more often than every 5 seconds.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 3000),
     # The one that makes a dead connection fail; the keep-alive time-out does not.
@@ -277,10 +278,10 @@ def _unary(method: str, request: bytes) -> Send[bytes]:
 
 def _connect(place: EtcdPlace, endpoint: Endpoint) -> grpc.Channel:
     if not endpoint.is_secure:
-        return grpc.insecure_channel(endpoint.target, _OPTIONS)
+        return grpc.insecure_channel(endpoint.target, CHANNEL_OPTIONS)
     credentials = grpc.ssl_channel_credentials(
         root_certificates=place.ca,
         private_key=place.key,
         certificate_chain=place.certificate,
     )
-    return grpc.secure_channel(endpoint.target, credentials, _OPTIONS)
+    return grpc.secure_channel(endpoint.target, credentials, CHANNEL_OPTIONS)
