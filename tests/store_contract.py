@@ -357,6 +357,9 @@ class StoreContract:
         assert store.last_change(("/p/", "/q/")) == at(3)
         assert store.last_change(("/none/",)) == 0
         assert store.last_change(()) == 0
+        for prefixes in (("/p/",), ("/p/", "/q/"), ("/p/b",), ("/none/",), ()):
+            shown = store.last_change(prefixes, store.list_prefix("/"))
+            assert shown == store.last_change(prefixes)
 
     def test_history_tells_who_did_what_newest_first(self, store: Store) -> None:
         at = counted(store)

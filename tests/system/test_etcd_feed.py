@@ -12,10 +12,20 @@ from etcd_backend import EtcdBackend
 from etcd_servers import EtcdCluster, etcd_cluster
 from store_contract import DEADLINE_S, change
 
+from calico.codec.keys import POLICY_PREFIX
 from calico.model.errors import Unavailable
 from calico.model.names import ProfileId
 from calico.model.snapshot import ProfileTagsKey, ReadyKey
-from calico.store.api import Batch, DeletePrefix, Put, Revision, Store, Watch
+from calico.store.api import (
+    Batch,
+    Delete,
+    DeletePrefix,
+    Listing,
+    Put,
+    Revision,
+    Store,
+    Watch,
+)
 from calico.store.etcd import open_etcd
 from calico.store.etcd_place import read_place
 from calico.store.feed import Changes, EventsLost, Everything, FeedEvent, PolicyFeed
@@ -218,6 +228,34 @@ def test_many_missing_objects_are_confirmed_before_they_go(
     _, second = follower.until(Everything)
     assert isinstance(second, Everything)
     assert len(second.items) == N_PROFILES + 1 - 20
+
+
+def test_what_others_put_after_a_listing_hides_no_deletion_before_it(
+    cluster: EtcdCluster, store: Store, follow: Callable[..., Follower]
+) -> None:
+    class Meddled:
+        """A store to which another program adds while it is listed."""
+
+        def __init__(self, inner: Store) -> None:
+            self._inner = inner
+
+        def list_prefix(self, prefix: str, at: Revision | None = None) -> Listing:
+            listing = self._inner.list_prefix(prefix, at)
+            if prefix == POLICY_PREFIX:
+                cluster.etcdctl("put", tags(N_PROFILES), '["LATER"]')
+            return listing
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._inner, name)
+
+    deleted = store.commit(change(Delete(tags(0))))
+    follower = follow(Meddled)
+    first = follower.next()
+    assert isinstance(first, Everything)
+    assert first.revision == deleted
+    _, later = follower.until(Changes)
+    assert isinstance(later, Changes)
+    assert [changed for changed, _ in later.items] == [key(N_PROFILES)]
 
 
 def test_event_that_never_came_is_found_and_repaired(

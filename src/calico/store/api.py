@@ -206,11 +206,19 @@ class Store(Protocol):
         """
         ...
 
-    def last_change(self, prefixes: tuple[str, ...]) -> Revision:
+    def last_change(
+        self, prefixes: tuple[str, ...], listing: Listing | None = None
+    ) -> Revision:
         """Return the newest revision that changed anything below the prefixes.
 
         A deletion counts as long as it is remembered; 0 means nothing is there.
         In an etcd, what the end of a lease or another program deletes does not.
+
+        Args:
+            prefixes: Where to look.
+            listing: All that is below them, as just read, which saves an etcd
+                from looking through all of it again. What was put since then may
+                be missed.
 
         Raises:
             Unavailable: The store cannot be read.

@@ -33,7 +33,7 @@ from calico.store.etcd_keys import (
     STORE_PREFIX,
     is_hidden,
 )
-from calico.store.etcd_past import read_history, read_last_change
+from calico.store.etcd_past import read_history, read_last_change, read_last_change_of
 from calico.store.etcd_place import EtcdPlace
 from calico.store.etcd_txn import (
     Attempt,
@@ -179,9 +179,13 @@ class EtcdStore:
         """Watch what changes below `prefix` after a revision."""
         return EtcdWatch(self._client.place, self._store_id, prefix, after)
 
-    def last_change(self, prefixes: tuple[str, ...]) -> Revision:
+    def last_change(
+        self, prefixes: tuple[str, ...], listing: Listing | None = None
+    ) -> Revision:
         """Return the newest revision that changed anything below the prefixes."""
-        return read_last_change(self._client, prefixes)
+        if listing is None:
+            return read_last_change(self._client, prefixes)
+        return read_last_change_of(self._client, prefixes, listing)
 
     def history(
         self, prefix: str = "", *, before: Revision | None = None, limit: int = 100

@@ -6,6 +6,7 @@ only a part of a section is asked for, and the notes are newer than what is
 there, etcd's own log of what happened decides.
 """
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 from calico.model.errors import InvalidResource
@@ -14,14 +15,13 @@ from calico.store.etcd_client import EtcdClient
 from calico.store.etcd_keys import (
     NOTE_PREFIX,
     decode_note,
-    is_hidden,
     is_shown,
     is_within,
     may_share,
     scanned_prefix,
 )
 from calico.store.etcd_wire import encode_text, range_of, range_operation, range_request
-from calico.store.values import HistoryEntry, Note
+from calico.store.values import HistoryEntry, KeyValue, Listing, Note
 
 _STRANGER = Note("", "", "another program")
 
@@ -32,6 +32,23 @@ def read_last_change(client: EtcdClient, prefixes: tuple[str, ...]) -> Revision:
     return max(found, default=NO_REVISION)
 
 
+def read_last_change_of(
+    client: EtcdClient, prefixes: tuple[str, ...], listing: Listing
+) -> Revision:
+    """Return the newest change below prefixes, of which a listing shows all.
+
+    To find the newest key itself, etcd looks through all that are there.
+    """
+    if not prefixes:
+        return NO_REVISION
+    notes, _ = client.list_range(NOTE_PREFIX, keys_only=True)
+    found = (
+        _newest(client, prefix, _newest_of(listing.items, prefix), notes)
+        for prefix in prefixes
+    )
+    return max(found)
+
+
 def _last_change(client: EtcdClient, prefix: str) -> Revision:
     newest = range_request(
         *range_of(prefix), limit=1, keys_only=True, newest_first=True
@@ -40,13 +57,23 @@ def _last_change(client: EtcdClient, prefix: str) -> Revision:
     answer = client.look(
         (range_operation(newest), range_operation(notes)), f"read below {prefix!r}"
     )
-    present = max(
-        (kv.modified for kv in answer.ranges[0].items if not is_hidden(kv.key)),
-        default=NO_REVISION,
+    present = _newest_of(answer.ranges[0].items, prefix)
+    return _newest(client, prefix, present, answer.ranges[1].items)
+
+
+def _newest_of(items: Iterable[KeyValue], prefix: str) -> Revision:
+    return max(
+        (kv.modified for kv in items if is_shown(kv.key, prefix)), default=NO_REVISION
     )
+
+
+def _newest(
+    client: EtcdClient, prefix: str, present: Revision, notes: Iterable[KeyValue]
+) -> Revision:
+    """Return what is newest: of what is there, or of what notes speak of."""
     shared = [
         (section, kv.modified)
-        for kv in answer.ranges[1].items
+        for kv in notes
         if may_share(section := kv.key.removeprefix(NOTE_PREFIX), prefix)
     ]
     last = max((modified for _, modified in shared), default=NO_REVISION)

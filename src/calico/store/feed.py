@@ -167,7 +167,7 @@ def _read_everything(store: Store) -> tuple[Everything, Listing]:
     listing = store.list_prefix(POLICY_PREFIX)
     # Deletions count too, so the newest key is not enough. A change after the
     # listing is none of its revisions; the watch brings it.
-    newest = store.last_change(POLICY_PREFIXES)
+    newest = store.last_change(POLICY_PREFIXES, listing)
     if newest > listing.revision:
         newest = max((kv.modified for kv in listing.items), default=NO_REVISION)
     items = [found for kv in listing.items if (found := decode_item(kv)) is not None]

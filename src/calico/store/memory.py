@@ -130,7 +130,11 @@ class MemoryStore:
         """Watch what changes below `prefix` after a revision."""
         return MemoryWatch(self, prefix, after)
 
-    def last_change(self, prefixes: tuple[str, ...]) -> Revision:
+    def last_change(
+        self,
+        prefixes: tuple[str, ...],
+        listing: Listing | None = None,  # noqa: ARG002 -- it is as quick without
+    ) -> Revision:
         """Return the newest revision that changed anything below the prefixes."""
         with self._lock:
             self._delete_expired()

@@ -87,7 +87,7 @@ def read_policy(store: Store, prefix: str) -> tuple[Listing, Revision]:
     """
     for _ in range(_N_TRIES):
         listing = store.list_prefix(prefix)
-        revision = store.last_change(POLICY_PREFIXES)
+        revision = store.last_change(POLICY_PREFIXES, listing)
         if revision <= listing.revision:
             return listing, revision
     reason = f"was changed {_N_TRIES} times while it was read"

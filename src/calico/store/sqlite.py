@@ -110,7 +110,11 @@ class SqliteStore:
         session = open_session(self._session.files, self._session.clock)
         return SqliteWatch(session, prefix, after)
 
-    def last_change(self, prefixes: tuple[str, ...]) -> Revision:
+    def last_change(
+        self,
+        prefixes: tuple[str, ...],
+        listing: Listing | None = None,  # noqa: ARG002 -- it is as quick without
+    ) -> Revision:
         """Return the newest revision that changed anything below the prefixes."""
         with self._session.reading() as connection:
             return select_last_change(connection, prefixes)
