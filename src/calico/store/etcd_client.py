@@ -51,7 +51,7 @@ from calico.store.etcd_wire import (
 )
 from calico.store.values import Change, KeyValue, LeaseId
 
-_PAGE = 10_000
+_PAGE = 20_000
 _N_TRIES = 5
 _SCAN_WITHIN_S = 30.0
 _COMPACTED = "required revision has been compacted"
