@@ -80,8 +80,8 @@ from calico.store.values import (
 
 _N_TRIES = 100
 _N_NAMED = 3
-_PAUSE_S = 0.002
-_N_WAITS = 6
+_LONGEST_PAUSE_S = 0.05
+_N_WAITS = 8
 
 
 class EtcdStore:
@@ -371,11 +371,11 @@ def _few(names: Sequence[str]) -> str:
 def longest_pause_s(n_lost: int) -> float:
     """Say how long to wait at most before the next try of an update.
 
-    Who has lost a few times waits for longer, so that many do not meet again and
-    again. Who has lost often waits no more: else those that have just won, and
-    try at once, would win for ever.
+    Who loses for the first time makes way for the others, for as long as several
+    changes take; then for ever less, and in the end not at all. Were it the other
+    way round, those that have just won, and begin anew at once, would win for ever.
 
     Args:
         n_lost: How many tries were lost before the last one.
     """
-    return 0.0 if n_lost >= _N_WAITS else _PAUSE_S * 1.5**n_lost
+    return 0.0 if n_lost >= _N_WAITS else _LONGEST_PAUSE_S * 0.75**n_lost
