@@ -5,7 +5,7 @@ import shutil
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
 @contextmanager
 def _host_on(
     cluster: EtcdCluster, directory: Path
-) -> Iterator[tuple[Host, list[Relay]]]:
+) -> Generator[tuple[Host, list[Relay]]]:
     """Run a host in its namespace; the relays are what leads it to etcd."""
     port = int(cluster.urls[0].rpartition(":")[2])
     with a_host(directory, **cluster.environ()) as host, ExitStack() as stack:
