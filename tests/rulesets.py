@@ -60,7 +60,8 @@ comments = st.one_of(
     st.sampled_from(["rule 1 of WEB", "source check of a/b/c", "é" * 200]),
     st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"]), max_size=300),
 )
-fields = st.sampled_from(list(Field))
+# What stands in no header of its own can be no key of a set.
+fields = st.sampled_from([each for each in Field if each is not Field.VXLAN_ID])
 
 
 @st.composite
@@ -80,7 +81,7 @@ def ranges_of(draw: st.DrawFn, field: Field, min_size: int = 1) -> Ranges:
 
 @st.composite
 def compares(draw: st.DrawFn) -> Compare:
-    look_at = draw(fields)
+    look_at = draw(st.sampled_from(list(Field)))
     size = draw(st.integers(1, look_at.n_bytes))
     value = draw(st.binary(min_size=size, max_size=size))
     mask = draw(st.none() | st.binary(min_size=size, max_size=size))
