@@ -127,6 +127,13 @@ class Member:
             self.process.wait()
             self.process = None
 
+    def end(self) -> None:
+        """Ask it to end, which takes leave of clients first, and wait for that."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait()
+        self.process = None
+
     def freeze(self) -> None:
         """Stop it from running, without a word to those it is connected to."""
         self._signal(signal.SIGSTOP)

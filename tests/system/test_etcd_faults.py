@@ -1,8 +1,8 @@
-"""Members that are killed, frozen or alone: nothing is lost, doubled or misplaced."""
+"""Members that end, freeze or are alone: nothing is lost, doubled or misplaced."""
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from calico.store.etcd_place import read_place
 pytestmark = pytest.mark.system
 
 N_WRITERS = 3
-N_KILLS = 2
+N_ENDS = 2
 
 
 @pytest.fixture(scope="module")
@@ -122,18 +122,21 @@ def read_to(watch: Watch, revision: Revision) -> list[Batch]:
     return found
 
 
-def test_leader_killed_again_and_again_loses_nothing(cluster: EtcdCluster) -> None:
+@pytest.mark.parametrize("end", [Member.kill, Member.end])
+def test_leader_ended_again_and_again_loses_nothing(
+    cluster: EtcdCluster, end: Callable[[Member], None]
+) -> None:
     store = opening(cluster)
     begun = put(store, "/calico/v1/begin")
     watch = store.watch("/calico/v1/", begun)
     writers = [Writer(cluster, f"w{number}") for number in range(N_WRITERS)]
-    killed: list[Member] = []
+    ended: list[Member] = []
     try:
-        for _ in range(N_KILLS):
+        for _ in range(N_ENDS):
             n_before = [len(writer.acknowledged) for writer in writers]
             leader = cluster.leader()
-            leader.kill()
-            killed.append(leader)
+            end(leader)
+            ended.append(leader)
             wait_for(partial(have_gone_on, writers, n_before), "writes to go on")
             leader.start()
             cluster.wait_until_healthy()
@@ -143,7 +146,7 @@ def test_leader_killed_again_and_again_loses_nothing(cluster: EtcdCluster) -> No
     last = put(store, "/calico/v1/end")
     batches = read_to(watch, last)
     watch.close()
-    assert len(killed) == N_KILLS
+    assert len(ended) == N_ENDS
     revisions = [batch.revision for batch in batches]
     assert revisions == sorted(set(revisions))
     seen = {
