@@ -168,6 +168,10 @@ def test_one_dead_member_among_the_endpoints_does_no_harm(plain: EtcdCluster) ->
         ({"endpoints": ("http://etcd",)}, "expected a URL"),
         ({"endpoints": ("http://etcd:99999",)}, "expected a URL"),
         ({"endpoints": ("http://a:1", "https://b:1")}, "http and https mixed"),
+        *(
+            ({"endpoints": (f"http://{host}:1",)}, "a URL such as https://10.0.0.1")
+            for host in ("a" * 64, "a..b", ".a", ".", "a\nb", "a\tb", "a\x7fb")
+        ),
         ({"endpoints": ("https://b:1",)}, "ETCD_CA_CERT_FILE: found nothing"),
         ({"cert_file": Path("/c")}, "ETCD_CERT_FILE without ETCD_KEY_FILE"),
         ({"key_file": Path("/k")}, "ETCD_KEY_FILE without ETCD_CERT_FILE"),
@@ -188,6 +192,12 @@ def test_settings_that_lead_nowhere_are_refused(
     with pytest.raises(InvalidResource) as caught:
         read_place(EtcdSettings(variable="ETCD_ENDPOINTS", **given))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["a" * 63, "a.b.", "10.0.0.1", "[fd31::1]", "[::1]"])
+def test_name_or_address_that_can_be_asked_for_is_taken(host: str) -> None:
+    settings = EtcdSettings(variable="ETCD_ENDPOINTS", endpoints=(f"http://{host}:1",))
+    assert read_place(settings).endpoints[0].target == f"{host}:1"
 
 
 def test_user_is_the_common_name(secure: EtcdCluster) -> None:

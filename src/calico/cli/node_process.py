@@ -149,9 +149,14 @@ def stop_supervisor(
     if pid is None:
         remove_leftovers(settings.run_dir, number)
         return False
-    os.kill(pid, number)
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        # Somebody else has stopped it since we looked.
+        return True
     deadline = time.monotonic() + STOP_WITHIN_S
-    while running_pid(settings.run_dir) is not None:
+    # One that has begun meanwhile is not the one that was to stop.
+    while running_pid(settings.run_dir) == pid:
         if time.monotonic() > deadline:
             raise Refused(f"The Calico node, process {pid}, does not stop.")
         time.sleep(_PAUSE_S)

@@ -13,6 +13,7 @@ from calico.settings import EtcdSettings
 
 _SCHEMES = ("http", "https")
 _URL = "a URL such as https://10.0.0.1:2379"
+_MAX_LABEL = 63
 
 
 class Endpoint(NamedTuple):
@@ -102,9 +103,23 @@ def _parse_endpoint(variable: str, url: str) -> Endpoint:
         host = port = None
         parts = urlsplit("")
     extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username
-    if not host or not port or extra or not host.isascii() or set(host) & set(" \\%"):
+    if not host or not port or extra or not _is_host(host) or not url.isprintable():
         raise InvalidResource(variable, f"`{url}`", _URL)
     return Endpoint(url.rstrip("/"), host, port, scheme == "https")
+
+
+def _is_host(text: str) -> bool:
+    """Report whether a resolver can be asked for a name or address at all.
+
+    One with a label that is empty or too long is refused by Python's own idna
+    codec, before anybody is asked, and not with an error of the network.
+    """
+    labels = text.removesuffix(".").split(".")
+    return (
+        text.isascii()
+        and not set(text) & set(" \\%")
+        and all(0 < len(label) <= _MAX_LABEL for label in labels)
+    )
 
 
 def _check_pairs(settings: EtcdSettings, *, is_secure: bool) -> None:
