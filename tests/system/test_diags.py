@@ -14,6 +14,8 @@ import pytest
 from command_lines import ROOT, Outcome, environment, run_here
 
 from calico.cli.secrets import Scrubber
+from calico.codec.export_json import Export, ExportedItem, encode_export
+from calico.model.names import Revision
 
 pytestmark = pytest.mark.system
 
@@ -189,6 +191,21 @@ def test_datastore_without_secrets_is_still_a_document() -> None:
     assert value == {"token": "(removed)", "kept": "x"}
     assert scrub(b'{"secret": "a b", "n": 1}') == b'{"secret": "(removed)", "n": 1}'
     assert scrub(b"http://h/a@b c") == b"http://h/a@b c"
+
+
+@pytest.mark.parametrize("value", [b"hunter22", b'a"hunter22\\"', b"\xffhunter22"])
+def test_value_under_a_key_named_after_a_secret_is_not_told(value: bytes) -> None:
+    kept = ExportedItem(
+        "/calico/v1/policy/profile/token/rules", b"hunter21", Revision(3)
+    )
+    key = "/calico/v1/config/EtcdPassword"
+    items = (ExportedItem(key, value, Revision(4)), kept)
+    export = Export("id", Revision(4), Revision(4), items)
+    lines = Scrubber({}).scrub("\n".join(encode_export(export)).encode())
+    told = json.loads(lines)["keys"]
+    assert [each["key"] for each in told] == [key, kept.key]
+    assert "(removed)" in told[0].values()
+    assert told[1]["text"] == "hunter21"
 
 
 def test_credentials_are_found_after_a_long_word() -> None:

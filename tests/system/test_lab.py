@@ -158,6 +158,14 @@ def test_lab_with_etcd_from_up_to_down(user: LabUser) -> None:
     places = json.loads(user.done("list", "-o", "json"))["places"]
     assert ("etcd", "etcd") in [(each["name"], each["kind"]) for each in places]
 
+    # The lab needs no datastore to say what its packets do without it.
+    user.done("exec", "outside", "--", "ip", "link", "set", "etcd", "down")
+    assert user.lab("run", "--", "sh", "-c", "exit 3").returncode == 3
+    user.done("probe", "a", "b", "tcp", "80", "--ipv4")
+    denied = user.lab("probe", "a", "lone", "tcp", "80", "--ipv4")
+    assert (denied.returncode, denied.stderr) == (1, "")
+    user.done("exec", "outside", "--", "ip", "link", "set", "etcd", "up")
+
     (holder,) = user.holders()
     inside = pids_inside(holder)
     for program in ("etcd", "bird"):

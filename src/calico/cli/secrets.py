@@ -27,6 +27,11 @@ _NAMED = re.compile(
     rb"(?i)((?:password|passwd|passphrase|secret|token|api[_-]?key)\\*[\"']?\s*[=:]\s*)"
     rb"(\\*\"[^\"\n]*\"|'[^'\n]*'|[^\s\"',;}\]\\]+)"
 )
+# A key of the datastore and its value, as an export has them on one line.
+_KEY_AND_VALUE = re.compile(
+    rb"(?i)(\"key\": \"[^\"]*(?:password|passwd|passphrase|secret|token|api[_-]?key)"
+    rb"[^\"/]*\", \"modified\": \d+, \"(?:text|base64)\": )\"(?:[^\"\\]|\\.)*\""
+)
 _QUOTES = re.compile(rb"\A(\\*[\"']).*?(\\*[\"'])\Z", re.DOTALL)
 _PRIVATE_KEY = re.compile(
     rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----"
@@ -54,6 +59,7 @@ class Scrubber:
             content = content.replace(secret, REMOVED)
         content = _PRIVATE_KEY.sub(REMOVED, content)
         content = _IN_URL.sub(b"://" + REMOVED + b"@", content)
+        content = _KEY_AND_VALUE.sub(rb'\1"' + REMOVED + b'"', content)
         return _NAMED.sub(_without_value, content)
 
 
