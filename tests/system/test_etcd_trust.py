@@ -176,6 +176,14 @@ def test_one_dead_member_among_the_endpoints_does_no_harm(plain: EtcdCluster) ->
         ({"cert_file": Path("/c")}, "ETCD_CERT_FILE without ETCD_KEY_FILE"),
         ({"key_file": Path("/k")}, "ETCD_KEY_FILE without ETCD_CERT_FILE"),
         (
+            {"endpoints": ("http://u:secret@b:1",)},
+            "found `http://…@b:1`, expected a URL",
+        ),
+        (
+            {"endpoints": ("https://b:1",), "ca_cert_file": Path("/dev/zero")},
+            "/dev/zero without PEM",
+        ),
+        (
             {"endpoints": ("https://b:1",), "ca_cert_file": Path("/nowhere")},
             "/nowhere: No such file or directory",
         ),

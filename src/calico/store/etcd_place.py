@@ -14,6 +14,7 @@ from calico.settings import EtcdSettings
 _SCHEMES = ("http", "https")
 _URL = "a URL such as https://10.0.0.1:2379"
 _MAX_LABEL = 63
+_MAX_PEM_BYTES = 1 << 20
 
 
 class Endpoint(NamedTuple):
@@ -104,8 +105,14 @@ def _parse_endpoint(variable: str, url: str) -> Endpoint:
         parts = urlsplit("")
     extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username
     if not host or not port or extra or not _is_host(host) or not url.isprintable():
-        raise InvalidResource(variable, f"`{url}`", _URL)
+        raise InvalidResource(variable, f"`{_without_user(url)}`", _URL)
     return Endpoint(url.rstrip("/"), host, port, scheme == "https")
+
+
+def _without_user(url: str) -> str:
+    """Return a URL as it may be shown: a password is nobody's to read."""
+    before, at, after = url.rpartition("@")
+    return f"{before.partition('://')[0]}://…@{after}" if at else url
 
 
 def _is_host(text: str) -> bool:
@@ -142,7 +149,8 @@ def _read_file(variable: str, path: Path | None) -> bytes | None:
     if path is None:
         return None
     try:
-        found = path.read_bytes()
+        with path.open("rb") as file:
+            found = file.read(_MAX_PEM_BYTES)
     except OSError as error:
         raise InvalidResource(
             variable,
