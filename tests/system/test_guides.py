@@ -1,5 +1,6 @@
 """The commands of the README, the guides and the help, run as they are written."""
 
+import os
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -179,6 +180,45 @@ def test_guide_to_a_cluster(root: LabUser) -> None:
     (routes,) = said["ip route show proto bird"]
     assert "192.168.1.0/26 via 172.31.0.1" in routes
     assert root.left_behind() == ""
+
+
+def test_guide_to_an_etcd_with_certificates(tmp_path: Path) -> None:
+    page = (ROOT / "docs/guide/etcd.md").read_text("utf-8")
+    signing, member, roles, policy, host = page.split("```\n")[1::2]
+    reading, _, writing = host.rstrip().rpartition("\n")
+    script = f"""set -e
+{signing}
+{member.strip()} 2>etcd.log & etcd=$!
+trap 'kill $etcd; wait $etcd || :' EXIT
+tries=0
+until etcdctl --endpoints=https://192.0.2.10:2379 --cacert=ca.pem --cert=root.pem \\
+    --key=root-key.pem endpoint health 2>/dev/null; do
+    tries=$((tries + 1)); [ $tries -lt 300 ]; sleep 0.1
+done
+{roles}{policy}echo as the host
+{reading}
+{writing} || echo code $?
+"""
+    (tmp_path / "script").write_text(
+        "ip link set lo up\nip address add 192.0.2.10/32 dev lo\n"
+        + script.replace("./calicoctl", str(ROOT / "calicoctl")),
+        "utf-8",
+    )
+    ended = subprocess.run(
+        ["unshare", "--net", "sh", "script"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "ETCDCTL_API": "3"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    as_operator, _, as_host = ended.stdout.partition("as the host\n")
+    assert "Created profile WEB" in as_operator
+    assert "WEB" in as_host
+    assert as_host.endswith("code 5\n")
+    assert "user host1" in ended.stderr, ended.stderr
 
 
 def _peer_line(user: LabUser) -> str:
