@@ -118,11 +118,6 @@ def encode_text(key: str) -> bytes:
     return key.encode("utf-8", "surrogateescape")
 
 
-def decode_text(key: bytes) -> str:
-    """Decode a key."""
-    return key.decode("utf-8", "surrogateescape")
-
-
 def range_of(prefix: str) -> tuple[bytes, bytes]:
     """Return the first key of a prefix and the end of its range."""
     first = encode_text(prefix)
