@@ -21,6 +21,8 @@ from agent_host import Host, Prober, Workload, a_host, namespace, profile, rules
 from node_user import CALICOCTL, User
 
 from calico.codec.keys import host_status_key, ipam_affinity_key
+from calico.linux.bird import BirdFiles
+from calico.linux.bird_control import BirdControl
 from calico.model.names import HostName
 from calico.node.bird import BirdProcess
 from calico.node.pidfile import running_pid
@@ -81,6 +83,12 @@ class Node(User):
         peers = cast("list[dict[str, str]]", bgp[f"ipv{version}"]["peers"])
         return {each["ip"]: (each["type"], each["info"]) for each in peers}
 
+    def is_restarting(self) -> bool:
+        """Say whether BIRD holds routes that a peer has not told it again."""
+        with BirdControl(BirdFiles(self.host.run_dir).socket) as control:
+            lines = control.ask("show protocols all")
+        return any("graceful restart active" in line.text for line in lines)
+
     def has_bird_route(self, block: str) -> bool:
         return block in self.host.space.run("ip", "route", "show", "proto", "bird")
 
@@ -106,6 +114,11 @@ class Pair:
         until(
             lambda: ("node-to-node mesh", "Established") in self.h1.sessions().values(),
             "the session",
+        )
+        # Routes that are still held from before would go with a second end.
+        until(
+            lambda: not any(each.is_restarting() for each in (self.h1, self.h2)),
+            "all routes are told anew",
         )
 
     @contextmanager
