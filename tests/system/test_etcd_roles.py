@@ -3,9 +3,10 @@
 import shlex
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
+from threading import Thread
 
 import pytest
-from etcd_servers import Authority, Certificate, EtcdCluster, etcd_cluster
+from etcd_servers import Authority, Certificate, EtcdCluster, etcd_cluster, wait_for
 from store_contract import DEADLINE_S, change
 
 from calico.codec.keys import (
@@ -14,7 +15,7 @@ from calico.codec.keys import (
     ipam_handle_key,
     last_reported_status_key,
 )
-from calico.model.errors import StoreNotPermitted
+from calico.model.errors import StoreNotPermitted, Unavailable
 from calico.model.names import HostName, Revision
 from calico.store.api import Delete, Put, Scope
 from calico.store.etcd import EtcdStore, open_etcd
@@ -54,7 +55,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
         _carry_out(cluster, commands_for_root())
         _carry_out(cluster, iter([command_to_begin()]))
         cluster.certificates = {
-            name: authority.sign(name) for name in (H1, H2, OPERATOR)
+            name: authority.sign(name) for name in (H1, H2, OPERATOR, "watcher")
         }
         operator = _open(cluster, cluster.certificates[OPERATOR])
         operator.commit(change(Put("/calico/v1/Ready", b"true"), Put(TAGS, b'["A"]')))
@@ -113,6 +114,48 @@ def test_host_does_all_that_it_has_to(opening: Opening) -> None:
     store.commit(change(Delete(OWN_ENDPOINT), *(Delete(put.key) for put in puts)))
     assert store.get(OWN_ENDPOINT) is None
     assert store.last_change(("/calico/v1/",)) > revision
+
+
+def test_watch_that_may_not_know_which_store_it_follows_says_so(
+    guarded: EtcdCluster, opening: Opening
+) -> None:
+    name = "watcher"
+    store_prefix = ("--prefix=true", "/calico/store/v1/")
+    guarded.etcdctl("role", "add", name)
+    for words in (("--prefix=true", "/calico/v1/"), store_prefix):
+        guarded.etcdctl("role", "grant-permission", name, "read", *words)
+    guarded.etcdctl("user", "add", name, "--no-password")
+    guarded.etcdctl("user", "grant-role", name, name)
+    store = _open(guarded, guarded.certificates[name])
+    watch = store.watch("/calico/v1/", store.list_prefix("/calico/v1/").revision)
+    said: list[str] = []
+
+    def is_said() -> bool:
+        try:
+            watch.read(None)
+        except StoreNotPermitted as error:
+            said.append(str(error))
+        except Unavailable:
+            pass
+        return bool(said)
+
+    # For ever is how long it waits otherwise.
+    reader = Thread(target=lambda: wait_for(is_said, "it is said"), daemon=True)
+    try:
+        revision = opening(OPERATOR).commit(change(Put(TAGS, b'["B"]')))
+        assert [batch.revision for batch in watch.read(DEADLINE_S)] == [revision]
+        guarded.etcdctl("role", "revoke-permission", name, *store_prefix)
+        (member,) = guarded.members
+        member.kill()
+        member.start()
+        guarded.wait_until_healthy()
+        reader.start()
+        reader.join(3 * DEADLINE_S)
+        assert len(said) == 1
+        assert "user watcher may not read /calico/store/v1/id" in said[0]
+    finally:
+        watch.close()
+        store.close()
 
 
 @pytest.mark.parametrize(

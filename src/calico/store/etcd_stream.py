@@ -37,7 +37,6 @@ from calico.store.etcd_transport import (
     FIRST_TRY_S,
     TRY_S,
     WATCH,
-    EtcdTransport,
     Exchange,
 )
 from calico.store.etcd_wire import (
@@ -113,8 +112,8 @@ class EtcdStream:
         self._delivered = after
         self._reached = after
         self._sink = sink
-        self._transport = EtcdTransport(self._place)
         self._client = EtcdClient(self._place)
+        self._transport = self._client.transport
         self._is_closing = Event()
         self._answers: SimpleQueue[bytes | grpc.RpcError | None] = SimpleQueue()
         self._fragments: Events = []
@@ -139,6 +138,8 @@ class EtcdStream:
         except BaseException as error:  # noqa: BLE001 -- whoever reads raises it
             # A watch that is dead must not look like one to which nothing happens.
             self._sink.report(error)
+        finally:
+            self._client.close()
 
     def _follow_members(self) -> None:
         n_failures = 0
@@ -151,8 +152,6 @@ class EtcdStream:
             if n_failures >= len(self._place.endpoints):
                 pause = min(_LONGEST_PAUSE_S, 0.1 * n_failures)
                 self._is_closing.wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 -- to spread load
-        self._transport.close()
-        self._client.close()
 
     def _follow(self, index: int) -> bool:
         """Follow one member until it fails; say whether it ever answered."""
@@ -218,7 +217,10 @@ class EtcdStream:
             found, now = self._client.get(ID_KEY)
         except StoreWentBack as went_back:
             error = went_back
-        except Unavailable:
+        except Unavailable as unknown:
+            # Asking has taken its time, or we may not; either lasts.
+            self._down_since = self._down_since or time.monotonic()
+            self._sink.report(unknown)
             return False
         else:
             seen = max(self._delivered, self._reached)
