@@ -15,7 +15,7 @@ from routing_states import NAMED
 
 from calico.linux.bird import BirdFiles, Outcome, put_config
 from calico.linux.bird_control import BirdControl, NoBird
-from calico.linux.bird_process import bird_command, read_version
+from calico.linux.bird_process import bird_command, find_bird, read_version
 from calico.linux.namespace import call_inside
 from calico.model.errors import RouterRejected, Unavailable
 from calico.render.bird import render_bird
@@ -221,7 +221,7 @@ def test_path_that_bird_cannot_read_is_refused(
 
 
 def test_version_of_the_one_installed_will_do() -> None:
-    assert read_version() >= (2, 0, 12)
+    assert read_version(find_bird()) >= (2, 0, 12)
 
 
 @pytest.mark.parametrize(

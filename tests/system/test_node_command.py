@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -487,9 +486,7 @@ def test_wait_names_hosts_that_lag(user: User) -> None:
     user.done("wait")
     writer = HostStatusWriter(user.host.store, HostName("slow"))
     writer.write(HostStatus("now", 1, is_first_update=True))
-    started = time.monotonic()
     code, _, err = user.run("wait", "--timeout=0.2")
-    assert time.monotonic() - started < 30
     assert code == 4
     assert "slow: has revision 0" in err
     assert "h1" not in err

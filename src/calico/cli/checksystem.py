@@ -3,10 +3,7 @@
 import http.client
 import json
 import os
-import re
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 
 from calico.cli import output
@@ -15,6 +12,7 @@ from calico.cli.exit_codes import DONE, FAILED
 from calico.cli.other_chains import iptables_legacy_tables, read_passages
 from calico.cli.refusal import Refused, require_root
 from calico.codec.keys import READY_KEY
+from calico.linux.bird_process import find_usable_bird
 from calico.linux.kernel_probe import probe_kernel
 from calico.linux.sysctl import (
     CONNTRACK_MAX,
@@ -29,7 +27,6 @@ from calico.store.open import open_existing_store
 
 _SEARCHED = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _RUNTIMES = frozenset({None, "docker", "none"})
-_OLDEST_BIRD = (2, 0)
 _DOCKER_SOCKET = "/var/run/docker.sock"
 _OLDEST_API = (1, 16)
 _OLDEST_API_OF_NETWORKS = (1, 21)
@@ -96,53 +93,35 @@ def _settings(*, is_running: bool) -> Iterator[str]:
                 f"ERROR: {shown} is {found} and cannot be set from here: set it to"
                 f" {wanted} on the machine itself."
             )
-    yield from _connections()
+    yield from describe_table(read_sysctl(CONNTRACK_MAX), read_sysctl(_COUNT))
 
 
-def _connections() -> Iterator[str]:
-    most, used = read_sysctl(CONNTRACK_MAX), read_sysctl(_COUNT)
-    shown = CONNTRACK_MAX.replace("/", ".")
-    if most is None or not most.isdecimal():
-        # The module is loaded with the first rule that asks for a connection.
-        return
-    advice = f"`sysctl -w {shown}={N_TRACKED_CONNECTIONS}` makes room."
-    if used is not None and used.isdecimal() and int(used) > _FULL * int(most):
-        yield (
-            f"ERROR: {used} of {most} tracked connections are in use; new ones are"
-            f" dropped when it is full. {advice}"
-        )
+def describe_table(most: str | None, used: str | None) -> Iterator[str]:
+    """Say that the table of tracked connections is full, or nearly.
+
+    Args:
+        most: How many it takes, as the kernel says; absent without the module,
+            which is loaded with the first rule that asks for a connection.
+        used: How many it holds.
+    """
+    numbers = [int(each) for each in (most, used) if each and each.isdecimal()]
+    match numbers:
+        case [room, taken] if taken > _FULL * room:
+            name = CONNTRACK_MAX.replace("/", ".")
+            yield (
+                f"ERROR: {used} of {most} tracked connections are in use; new ones are"
+                f" dropped when it is full. `sysctl -w {name}={N_TRACKED_CONNECTIONS}`"
+                " makes room."
+            )
+        case _:
+            pass
 
 
 def _bird() -> Iterator[str]:
-    advice = (
-        "install it (Debian: `apt-get install bird2`), or start the node with"
-        " `--backend=none` if routes between hosts are made otherwise."
-    )
-    program = shutil.which("bird", path=_SEARCHED)
-    if program is None:
-        yield f"ERROR: BIRD is not installed; {advice}"
-        return
     try:
-        done = subprocess.run(
-            [program, "--version"],
-            capture_output=True,
-            check=False,
-            timeout=_WITHIN_S,
-            text=True,
-            errors="replace",
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        yield f"ERROR: {program} does not run: {error}; {advice}"
-        return
-    said = (done.stdout + done.stderr).strip()
-    version = re.search(r"BIRD version (\d+)\.(\d+)", said)
-    if version is None:
-        yield f"ERROR: {program} does not say its version but {said!r}; {advice}"
-    elif (int(version[1]), int(version[2])) < _OLDEST_BIRD:
-        yield (
-            f"ERROR: BIRD must be at least version 2.0 (Detected version:"
-            f" {version[1]}.{version[2]}); {advice}"
-        )
+        find_usable_bird()
+    except Unavailable as error:
+        yield f"ERROR: {error}"
 
 
 def _datastore(call: Call) -> Iterator[str]:

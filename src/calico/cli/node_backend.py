@@ -3,9 +3,8 @@
 from calico.cli import output
 from calico.cli.call import Call
 from calico.cli.refusal import Refused
-from calico.linux.bird_process import read_version
+from calico.linux.bird_process import find_usable_bird
 from calico.model.errors import Unavailable
-from calico.node.bird import find_bird
 from calico.node.state import Backend, read_state
 
 _NETWORKING = "CALICO_NETWORKING"
@@ -62,7 +61,7 @@ def require_backend(call: Call, wanted: Backend | None, running: int | None) -> 
     backend = wanted or Backend.BIRD
     if backend is Backend.BIRD:
         try:
-            read_version(find_bird() or "bird")
+            find_usable_bird()
         except Unavailable as error:
             raise Refused(str(error)) from None
     return backend

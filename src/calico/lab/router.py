@@ -7,14 +7,12 @@ bgp peer add`). Its AS number is its own, and the hosts' are whatever the user
 makes them.
 """
 
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 
 from calico.lab.errors import LabError
-from calico.lab.network import PROGRAM_PATHS
 from calico.lab.plan import OUTSIDE, ROOT, ROUTER_IPV4, ROUTER_IPV6, LabHost
-from calico.linux.bird_process import read_version
+from calico.linux.bird_process import find_bird, find_usable_bird
 from calico.model.errors import Unavailable
 
 ROUTER_AS_NUMBER = 64512
@@ -48,11 +46,8 @@ protocol bgp {name} {{
 
 def has_bird() -> bool:
     """Tell whether a BIRD is installed that the hosts can use."""
-    program = _find_bird()
-    if program is None:
-        return False
     try:
-        read_version(program)
+        find_usable_bird()
     except Unavailable:
         return False
     return True
@@ -66,12 +61,9 @@ def start_router(hosts: Sequence[LabHost]) -> None:
     """
     _DIRECTORY.mkdir()
     _FILE.write_text("".join(_configuration(hosts)), "ascii")
-    program = _find_bird()
-    if program is None:
-        raise LabError("bird", "not installed", ("install the package bird2",))
     done = subprocess.run(
         [
-            program,
+            find_bird(),
             *("-c", str(_FILE)),
             *("-s", str(_DIRECTORY / "bird.ctl")),
             *("-P", str(_DIRECTORY / "bird.pid")),
@@ -83,10 +75,6 @@ def start_router(hosts: Sequence[LabHost]) -> None:
     )
     if done.returncode:
         raise LabError(f"BIRD in `{OUTSIDE}`", " ".join(done.stderr.split()))
-
-
-def _find_bird() -> str | None:
-    return shutil.which("bird", path=PROGRAM_PATHS)
 
 
 def _configuration(hosts: Sequence[LabHost]) -> Iterator[str]:

@@ -3,7 +3,9 @@
 Not here: who starts it and again when it ends (`node`).
 """
 
+import os
 import re
+import shutil
 import subprocess
 from socket import AF_INET, AF_INET6
 
@@ -16,6 +18,7 @@ PROGRAM = "bird"
 OLDEST_VERSION = (2, 0, 12)
 """The oldest one that this has been tried with."""
 
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 _ROUTE_PROTOCOL = 12
 _VERSION_TIMEOUT_S = 5.0
 _VERSION = re.compile(r"BIRD version (\d+(?:\.\d+)*)")
@@ -34,6 +37,33 @@ def bird_command(files: BirdFiles) -> list[str]:
     argv = [PROGRAM, "-f", "-c", str(files.config), "-s", str(files.socket)]
     argv += ["-P", str(files.pid)]
     return [*argv, "-R"] if _has_left_routes() else argv
+
+
+def find_bird() -> str:
+    """Return the path of BIRD's binary.
+
+    It is also looked for where administrators' programs are, which not every
+    `PATH` of root holds.
+
+    Raises:
+        Unavailable: It is not installed.
+    """
+    found = shutil.which(PROGRAM, path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    if found is None:
+        raise Unavailable("BIRD", "is not installed", _INSTALL)
+    return found
+
+
+def find_usable_bird() -> str:
+    """Return the path of BIRD's binary, which is one that we can use.
+
+    Raises:
+        Unavailable: It is not installed, too old, or does not say; with what to
+            do about it.
+    """
+    program = find_bird()
+    read_version(program)
+    return program
 
 
 def _has_left_routes() -> bool:
@@ -57,7 +87,7 @@ def _has_left_routes() -> bool:
     return False
 
 
-def read_version(program: str = PROGRAM) -> tuple[int, ...]:
+def read_version(program: str) -> tuple[int, ...]:
     """Ask a BIRD for its version, and make sure that it is one we can use.
 
     Raises:

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from calico.linux.bird import BirdFiles
-from calico.linux.bird_process import PROGRAM, bird_command
+from calico.linux.bird_process import bird_command, find_bird
 from calico.linux.bird_routes import delete_bird_routes
 from calico.model.errors import Unavailable
 from calico.node.child import Adopted, Child
@@ -31,18 +31,8 @@ from calico.settings import DEFAULT_LOG_DIR
 LOG_NAME = "bird.log"
 MAX_LOG_BYTES = 10_000_000
 
-_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 _MAX_LAST_WORDS = 300
 _ENDS_WITHIN_S = 5.0
-
-
-def find_bird() -> str | None:
-    """Return the path of BIRD's binary, if there is one.
-
-    It is also looked for where administrators' programs are, which not every
-    `PATH` of root holds.
-    """
-    return shutil.which(PROGRAM, path=f"{os.environ.get('PATH', '')}:{_SBIN}")
 
 
 def bird_signal(number: int) -> signal.Signals:
@@ -132,10 +122,8 @@ class BirdProcess:
                 os.truncate(self._log, 0)
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        binary = find_bird()
-        if binary is None:
-            raise FileNotFoundError(2, "not found; install the package bird2", PROGRAM)
         try:
+            binary = find_bird()
             words = bird_command(self._files)
         except Unavailable as error:
             raise OSError(0, str(error)) from None
