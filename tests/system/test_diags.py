@@ -24,6 +24,7 @@ KEY = f"-----BEGIN PRIVATE KEY-----\n{KEY_LINE}\n-----END PRIVATE KEY-----\n"
 OTHER_KEY = KEY.replace(KEY_LINE, "AnotherKeyThatNobodyHasNamedAAAA")
 SECRETS = ("hunter22", "s3cr3t-token", "p%40ss-word", "p@ss-word", KEY_LINE)
 SECRETS_IN_LOGS = ("AnotherKeyThatNobodyHasNamedAAAA", "in-the-log", "of-the-proxy")
+SECRETS_IN_HISTORY = ("in-the-history", "in the history")
 
 
 def surroundings(directory: Path) -> dict[str, str]:
@@ -33,6 +34,9 @@ def surroundings(directory: Path) -> dict[str, str]:
     (directory / "key.pem").write_text(KEY)
     pool = ["pool", "add", "10.0.0.0/24"]
     assert run_here(pool, directory).code == 0
+    for value in ("in-the-history", "in the history"):
+        setting = ["config", "felix", "EtcdPassword", value, "--force"]
+        assert run_here(setting, directory).code == 0
     log = directory / "log" / "calico-agent.log"
     log.write_text(
         f"began\n{KEY_LINE}\n{OTHER_KEY}password=in-the-log\n"
@@ -101,9 +105,15 @@ def test_archive_holds_what_is_needed_and_no_secret(tmp_path: Path) -> None:
     assert "logs/link" not in content
 
     everything = b"\n".join(content.values())
-    for secret in (*SECRETS, *SECRETS_IN_LOGS, b64encode(b"hunter22").decode()):
+    for secret in (
+        *SECRETS,
+        *SECRETS_IN_LOGS,
+        *SECRETS_IN_HISTORY,
+        b64encode(b"hunter22").decode(),
+    ):
         assert secret.encode() not in everything, secret
     # The search would have found them: what they stand beside is there.
+    assert content["history.txt"].count(b"EtcdPassword (removed)") == 2
     assert b"password=(removed)" in log
     assert b"via http://(removed)@proxy:80/ and (removed)\n" in log
     assert b"/key.pem: -rw" in content["settings.txt"] or (

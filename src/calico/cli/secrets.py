@@ -32,6 +32,12 @@ _KEY_AND_VALUE = re.compile(
     rb"(?i)(\"key\": \"[^\"]*(?:password|passwd|passphrase|secret|token|api[_-]?key)"
     rb"[^\"/]*\", \"modified\": \d+, \"(?:text|base64)\": )\"(?:[^\"\\]|\\.)*\""
 )
+# A command that sets one, as the history of the datastore has it.
+_SET = re.compile(
+    rb"(?i)(\bconfig (?:node )?(?:felix|bgp) [^\s]*"
+    rb"(?:password|passwd|passphrase|secret|token|api[_-]?key)[^\s]* )"
+    rb"('[^'\n]*'|[^\s]+)"
+)
 _QUOTES = re.compile(rb"\A(\\*[\"']).*?(\\*[\"'])\Z", re.DOTALL)
 _PRIVATE_KEY = re.compile(
     rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----"
@@ -60,6 +66,7 @@ class Scrubber:
         content = _PRIVATE_KEY.sub(REMOVED, content)
         content = _IN_URL.sub(b"://" + REMOVED + b"@", content)
         content = _KEY_AND_VALUE.sub(rb'\1"' + REMOVED + b'"', content)
+        content = _SET.sub(rb"\1" + REMOVED, content)
         return _NAMED.sub(_without_value, content)
 
 
