@@ -28,8 +28,8 @@ from calico.store.api import (
 )
 from calico.store.etcd import open_etcd
 from calico.store.etcd_place import read_place
-from calico.store.feed import Changes, EventsLost, Everything, FeedEvent, PolicyFeed
-from calico.store.following import StoreAnswers, StoreSilent
+from calico.store.feed import Changes, Everything, FeedEvent, PolicyFeed
+from calico.store.following import EventsLost, StoreAnswers, StoreSilent
 
 pytestmark = pytest.mark.system
 

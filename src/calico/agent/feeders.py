@@ -33,7 +33,7 @@ from calico.model.errors import OutcomeUnknown, StoreCorrupt, Unavailable
 from calico.model.names import NO_REVISION, HostName
 from calico.store.api import Store
 from calico.store.feed import PolicyFeed
-from calico.store.following import StoreAnswers, StoreSilent
+from calico.store.following import EventsLost, StoreAnswers, StoreSilent
 from calico.store.routing_feed import RoutingFeed, RoutingRead
 
 CHECK_EVERY_S = 86_400.0
@@ -90,6 +90,8 @@ def feed_routing(feed: RoutingFeed, host: HostName, queue: Queue) -> None:
                 if compiled != state:
                     state = compiled
                     queue.put(Routed(state))
+            case EventsLost():
+                queue.put(event)
             case StoreSilent():
                 queue.put(RoutingSilent(event.reason))
             case StoreAnswers():

@@ -62,8 +62,8 @@ from calico.model.snapshot import (
     SettingKey,
     Undecodable,
 )
-from calico.store.feed import Changes, EventsLost, Everything
-from calico.store.following import StoreAnswers, StoreSilent
+from calico.store.feed import Changes, Everything
+from calico.store.following import EventsLost, StoreAnswers, StoreSilent
 
 _MAX_TOGETHER = 10_000
 _LOG_LEVEL = "LogSeverityScreen"

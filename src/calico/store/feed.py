@@ -19,6 +19,7 @@ from calico.model.names import NO_REVISION, Revision
 from calico.model.snapshot import Resource, ResourceKey
 from calico.store.api import Batch, Listing, Store, Watch
 from calico.store.following import (
+    EventsLost,
     Following,
     StoreAnswers,
     StoreSilent,
@@ -54,17 +55,6 @@ class Changes:
 
     revision: Revision
     items: list[tuple[ResourceKey, Resource | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class EventsLost:
-    """The datastore has kept changes from us; everything follows, read anew.
-
-    Attributes:
-        reason: What differed.
-    """
-
-    reason: str
 
 
 FeedEvent = Everything | Changes | EventsLost | StoreSilent | StoreAnswers

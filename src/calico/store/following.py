@@ -55,6 +55,17 @@ class StoreAnswers:
     """The datastore can be read again, or for the first time."""
 
 
+@dataclass(frozen=True, slots=True)
+class EventsLost:
+    """The datastore has kept changes from us; everything follows, read anew.
+
+    Attributes:
+        reason: What differed.
+    """
+
+    reason: str
+
+
 def pause_after(n_failures: int) -> float:
     """Return how many seconds to wait after so many failures in a row."""
     return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(n_failures - 1, 16))

@@ -23,7 +23,7 @@ from calico.model.routing import (
 )
 from calico.model.snapshot import PoolKey
 from calico.store.api import Batch, KeyValue, Store, Watch
-from calico.store.following import Following, StoreAnswers, StoreSilent
+from calico.store.following import EventsLost, Following, StoreAnswers, StoreSilent
 from calico.store.known import COMPARE_EVERY_S, Known
 from calico.store.routing import (
     decode_all,
@@ -52,7 +52,7 @@ class RoutingRead:
         return RoutingSnapshot.of(self.resources)
 
 
-RoutingEvent = RoutingRead | StoreSilent | StoreAnswers
+RoutingEvent = RoutingRead | EventsLost | StoreSilent | StoreAnswers
 
 
 class RoutingFeed:
@@ -87,8 +87,7 @@ class RoutingFeed:
             while True:
                 if not self._seen:
                     yield from self._read_everything(store)
-                yield from self._watch(store)
-                # Something was lost.
+                yield EventsLost((yield from self._watch(store)))
                 self._seen = {}
         except Compacted:
             self._seen = {}
@@ -109,8 +108,12 @@ class RoutingFeed:
     def _is_same(self, store: Store, at: Revision) -> bool:
         return self._known.is_as(list_routing(store, at)[0])
 
-    def _watch(self, store: Store) -> Generator[RoutingEvent]:
-        """Follow the changes, until it turns out that some were lost."""
+    def _watch(self, store: Store) -> Generator[RoutingEvent, None, str]:
+        """Follow the changes, until it turns out that some were lost.
+
+        Returns:
+            What differs between what was followed and what is there.
+        """
         watches: dict[str, Watch] = {}
         try:
             for prefix, revision in self._seen.items():
@@ -122,8 +125,10 @@ class RoutingFeed:
                 if not self._following.n_failures:
                     waiting.poll(self._known.due_in() * 1000)
                 yield from self._read(watches)
-                if self._known.due_in() == 0 and self._known.compare(store):
-                    return
+                if self._known.due_in() == 0:
+                    difference = self._known.compare(store)
+                    if difference is not None:
+                        return difference
         finally:
             for watch in watches.values():
                 watch.close()

@@ -22,9 +22,10 @@ from calico.store.api import (
     Transaction,
     Watch,
 )
-from calico.store.feed import Changes, EventsLost, Everything, FeedEvent, PolicyFeed
+from calico.store.feed import Changes, Everything, FeedEvent, PolicyFeed
 from calico.store.following import (
     MEMORY_NAME,
+    EventsLost,
     StoreAnswers,
     StoreSilent,
     forget_datastore,

@@ -14,8 +14,18 @@ from calico.model.network import Pool
 from calico.model.snapshot import PoolKey
 from calico.netset import Family
 from calico.settings import Settings
-from calico.store.api import Delete, Note, Operation, Put, Revision, Store, Transaction
-from calico.store.following import StoreAnswers, StoreSilent
+from calico.store.api import (
+    Batch,
+    Delete,
+    Note,
+    Operation,
+    Put,
+    Revision,
+    Store,
+    Transaction,
+    Watch,
+)
+from calico.store.following import EventsLost, StoreAnswers, StoreSilent
 from calico.store.open import open_store
 from calico.store.resources import put_resource
 from calico.store.routing_feed import RoutingEvent, RoutingFeed, RoutingRead
@@ -131,6 +141,56 @@ def test_another_datastore_is_not_believed(store: Store, tmp_path: Path) -> None
         refused = next(events)
         assert isinstance(refused, StoreSilent)
         assert "replaced by another" in refused.reason
+
+
+def test_events_that_were_lost_are_said_and_read(store: Store, tmp_path: Path) -> None:
+    _commit(store, Put(ADDRESS, b"192.0.2.1"))
+    openings = iter([_Losing])
+
+    def opening() -> Store:
+        opened = open_store(_settings(tmp_path))
+        wrap = next(openings, None)
+        return opened if wrap is None else wrap(opened)  # type: ignore[return-value]
+
+    feed = RoutingFeed(opening, compare_every_s=0.01)
+    with closing(feed.events()) as events:
+        first = next(events)
+        assert isinstance(first, RoutingRead)
+        assert A in first.snapshot.hosts
+        _commit(store, Put(ADDRESS, b"192.0.2.7"))
+        lost = next(events)
+        assert isinstance(lost, EventsLost)
+        assert ADDRESS in lost.reason
+        after = next(events)
+        assert isinstance(after, RoutingRead)
+        assert after.snapshot.hosts[A].addresses == {Family.V4: ip_address("192.0.2.7")}
+
+
+class _Losing:
+    """A store whose watches tell of nothing."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def watch(self, prefix: str, after: Revision) -> "_Deaf":
+        return _Deaf(self._store.watch(prefix, after))
+
+
+class _Deaf:
+    """A watch that keeps everything to itself."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._watch, name)
+
+    def read(self, timeout_s: float | None) -> tuple[Batch, ...]:
+        self._watch.read(timeout_s)
+        return ()
 
 
 class _Breaking:
